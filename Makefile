@@ -1,0 +1,39 @@
+# make demo   the embedded corpus, degraded, restored, compared (the whole graph, small)
+# make test   style, types and tests
+# make bench  the speed tables
+# make ui     MLflow on http://127.0.0.1:5000
+.PHONY: setup demo test bench ui clean
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH: install Python 3.11 or run 'make PYTHON=/path/to/python3.11 …'."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/vsr repro --jobs 2
+	@$(BIN)/vsr compare
+	@echo
+	@echo "Report:  report/index.html (open it in a browser)"
+	@echo "Runs:    make ui, then http://127.0.0.1:5000"
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+ui: $(READY)
+	$(BIN)/vsr ui
+
+clean:
+	rm -rf data results report .vsr

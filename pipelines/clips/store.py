@@ -1,0 +1,409 @@
+"""The clip store: frames, masks, flows and G-buffers as memory-mapped Arrow files.
+
+A store is a directory of Arrow IPC files, one record batch per frame, whole clips per file, and a
+Parquet manifest with one row per clip. Each column holds raw array bytes, so that reading a crop
+touches only the pages of that crop. The field metadata says how to read the bytes back:
+
+========= ==================================================================================
+`dtype`   the NumPy type of the array; `bool` arrays are packed eight to a byte
+`scale`   for `int16` columns written from real values: value = stored integer x scale
+========= ==================================================================================
+
+Every array's shape stands beside it in the column `<name>.shape`, so frames may carry any number
+of masks. Everything written is a function of the data alone: no time, host or path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import VSRError, unknown
+
+MANIFEST = "manifest.parquet"
+SHARD_BYTES = 256 * 2**20
+"""A shard takes whole clips until it would grow past this many bytes."""
+
+Frame = Mapping[str, np.ndarray]
+"""The arrays of one frame by column name, e.g. `{"rgb": (H, W, 3) uint8}`."""
+
+
+@dataclass(frozen=True)
+class ClipAttributes:
+    """What a store knows of a clip beside its arrays.
+
+    `height` and `width` are in pixels of the frames that the clip's arrays belong to, `fps` in
+    frames per second, `source` names where the clip came from relative to its corpus, and
+    `parameters` are the drawn degradation parameters or a prior's provenance (JSON values).
+    """
+
+    split: str
+    fps: float
+    height: int
+    width: int
+    source: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A manifest row: a clip of `frames` frames, found at batch `first` of shard `file`."""
+
+    name: str
+    frames: int
+    attributes: ClipAttributes
+    sha256: str
+    file: str = ""
+    first: int = 0
+
+
+class ClipWriter:
+    """Writes one clip to `<folder>/<clip>.arrow` and its manifest row beside it.
+
+    Nothing is visible under the final names until `finish`; leaving the context without it removes
+    the partial file.
+
+    Args:
+        folder: where finished clips wait to be assembled.
+        name: the clip's name; any text, quoted for the file system.
+        scales: columns of real values to keep as `int16` multiples of the given step.
+    """
+
+    def __init__(self, folder: Path, name: str, scales: Mapping[str, float] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.path = part_path(folder, name)
+        self.frames = 0
+        self._scales = dict(scales or {})
+        self._partial = self.path.with_suffix(".partial")
+        self._hash = hashlib.sha256()
+        self._schema: pa.Schema | None = None
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.discard()
+
+    def append(self, frame: Frame) -> None:
+        """Add one frame. Every frame has the same columns and types; shapes may differ.
+
+        Raises:
+            VSRError: a value does not fit the column's `int16` range.
+        """
+        encoded = {name: self._encode(name, array) for name, array in frame.items()}
+        if self._writer is None:
+            self._schema = pa.schema(
+                [
+                    item
+                    for name, (_, dtype, _) in encoded.items()
+                    for item in (
+                        pa.field(name, pa.binary(), metadata=self._metadata(name, dtype)),
+                        pa.field(f"{name}.shape", pa.list_(pa.int32())),
+                    )
+                ]
+            )
+            self._writer = pa.ipc.new_file(self._partial, self._schema)
+        columns = []
+        for name, (raw, dtype, shape) in encoded.items():
+            self._hash.update(f"{name} {dtype} {shape}".encode())
+            self._hash.update(raw.data)
+            columns += [_binary(raw), pa.array([list(shape)], pa.list_(pa.int32()))]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+        self.frames += 1
+
+    def finish(self, attributes: ClipAttributes) -> Clip:
+        """Make the clip visible, complete.
+
+        Raises:
+            VSRError: the clip has no frames.
+        """
+        if self._writer is None:
+            raise VSRError(f"clip {self.name!r} has no frames: remove it from its source.")
+        self._writer.close()
+        self._writer = None
+        clip = Clip(self.name, self.frames, attributes, self._hash.hexdigest())
+        os.replace(self._partial, self.path)
+        row = self.path.with_suffix(".json")
+        partial = row.with_suffix(".json-partial")
+        partial.write_text(json.dumps(asdict(clip), sort_keys=True))
+        os.replace(partial, row)
+        return clip
+
+    def discard(self) -> None:
+        """Drop whatever was not finished."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+            self._writer = None
+        self._partial.unlink(missing_ok=True)
+
+    def _metadata(self, name: str, dtype: str) -> dict[str, str]:
+        scale = {"scale": repr(self._scales[name])} if name in self._scales else {}
+        return {"dtype": dtype, **scale}
+
+    def _encode(self, name: str, array: np.ndarray) -> tuple[np.ndarray, str, tuple[int, ...]]:
+        shape = array.shape
+        if name in self._scales:
+            steps = np.rint(array / self._scales[name])
+            if not np.all(np.abs(steps) <= 32767):
+                limit = 32767 * self._scales[name]
+                raise VSRError(f"clip {self.name!r} frame {self.frames}: {name} is not within ±{limit:g}, its column's range.")
+            array = steps.astype("<i2")
+        if array.dtype == np.bool_:
+            return np.packbits(array), "bool", shape
+        return np.ascontiguousarray(array), array.dtype.str.replace("|", ""), shape
+
+
+def part_path(folder: Path, name: str) -> Path:
+    """Where `ClipWriter` puts a finished clip of this name; never outside `folder`."""
+    return folder / (urllib.parse.quote(name, safe=" ()") + ".arrow")
+
+
+def finished(folder: Path, name: str) -> Clip | None:
+    """The clip of that name if it was written to the end, else None."""
+    row = part_path(folder, name).with_suffix(".json")
+    return _clip(json.loads(row.read_text())) if row.exists() else None
+
+
+def assemble(folder: Path, names: Sequence[str], out: Path) -> None:
+    """Join finished clips, in the given order, into the store `out`, which appears whole.
+
+    Args:
+        folder: where `ClipWriter` left them; the clips stay there.
+        names: the clips of the store, in manifest order.
+        out: the store; an older one is replaced.
+    """
+    building = folder / "_store"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    clips: list[Clip] = []
+    for index, shard in enumerate(_shards(folder, names)):
+        file = f"clips-{index:05d}.arrow"
+        paths = [part_path(folder, clip.name) for clip in shard]
+        if len(paths) == 1:
+            _link(paths[0], building / file)
+        else:
+            _concatenate(paths, building / file)
+        first = 0
+        for clip in shard:
+            clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
+            first += clip.frames
+    _write_manifest(clips, building / MANIFEST)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(building, out)
+
+
+class Store:
+    """Reads a clip store. Safe to send to other processes: each maps the files itself.
+
+    Args:
+        path: the store's directory.
+
+    Raises:
+        VSRError: there is no store there, or it is damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not (self.path / MANIFEST).is_file():
+            raise VSRError(f"{self.path} is not a clip store (no {MANIFEST}): run its stage, or `dvc pull {self.path}`.")
+        try:
+            rows = pq.read_table(self.path / MANIFEST).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(self.path / MANIFEST, error) from error
+        self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in rows}
+        self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
+        self._views: dict[tuple[str, int, str], np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "clips": self.clips, "_readers": {}, "_views": {}}
+
+    def split(self, name: str) -> list[Clip]:
+        """The clips of a split, in manifest order.
+
+        Raises:
+            VSRError: the store has no clip in that split.
+        """
+        clips = [clip for clip in self.clips.values() if clip.attributes.split == name]
+        if not clips:
+            raise unknown(f"split of {self.path}", name, {clip.attributes.split for clip in self.clips.values()})
+        return clips
+
+    def frame(self, clip: str, index: int, column: str = "rgb") -> np.ndarray:
+        """One frame's array; for plain columns a read-only view of the file, nothing is copied.
+
+        Returns:
+            `rgb`: (H, W, 3) uint8. Columns with a scale come back as float32, packed ones as bool.
+        """
+        key = (clip, index, column)
+        view = self._views.get(key)
+        if view is None:
+            view = self._map(clip, index, column)
+            if view.dtype == np.bool_:  # unpacked: a copy, too large to keep
+                return view
+            self._views[key] = view
+        return self._decode(view, clip, column)
+
+    def read(self, clip: str, start: int = 0, stop: int | None = None, column: str = "rgb") -> np.ndarray:
+        """Frames `start` to `stop` of a clip, stacked: (T, ...) as `frame` gives them."""
+        frames = self._row(clip).frames
+        return np.stack([self.frame(clip, index, column) for index in range(*slice(start, stop).indices(frames))])
+
+    def frames(self, clip: str, column: str = "rgb") -> Iterator[np.ndarray]:
+        """All frames of a clip, one at a time."""
+        for index in range(self._row(clip).frames):
+            yield self.frame(clip, index, column)
+
+    def scale(self, clip: str, column: str) -> float | None:
+        """The step of a column of scaled integers (its largest error is half of it), else None."""
+        scale = self._metadata(clip, column).get(b"scale")
+        return float(scale) if scale else None
+
+    def _row(self, clip: str) -> Clip:
+        try:
+            return self.clips[clip]
+        except KeyError:
+            raise unknown(f"clip of {self.path}", clip, self.clips) from None
+
+    def _reader(self, file: str) -> pa.ipc.RecordBatchFileReader:
+        if file not in self._readers:
+            try:
+                self._readers[file] = pa.ipc.open_file(pa.memory_map(str(self.path / file)))
+            except (pa.ArrowException, OSError) as error:
+                raise _damaged(self.path / file, error) from error
+        return self._readers[file]
+
+    def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
+        schema = self._reader(self._row(clip).file).schema
+        if column not in schema.names:
+            raise unknown(f"column of {self.path}", column, [name for name in schema.names if not name.endswith(".shape")])
+        return dict(schema.field(column).metadata)
+
+    def _map(self, clip: str, index: int, column: str) -> np.ndarray:
+        row = self._row(clip)
+        if not 0 <= index < row.frames:
+            raise VSRError(f"clip {clip!r} of {self.path} has no frame {index}: it has {row.frames}.")
+        dtype = self._metadata(clip, column)[b"dtype"].decode()
+        batch = self._reader(row.file).get_batch(row.first + index)
+        shape = batch.column(f"{column}.shape")[0].as_py()
+        raw = batch.column(column).buffers()[2]
+        if dtype == "bool":
+            count = int(np.prod(shape, dtype=np.int64))
+            return np.unpackbits(np.frombuffer(raw, np.uint8), count=count).astype(bool).reshape(shape)
+        return np.frombuffer(raw, dtype, count=int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+    def _decode(self, view: np.ndarray, clip: str, column: str) -> np.ndarray:
+        if view.dtype != np.int16:
+            return view
+        scale = self.scale(clip, column)
+        return view if scale is None else view.astype(np.float32) * np.float32(scale)
+
+
+def _damaged(path: Path, error: Exception) -> VSRError:
+    return VSRError(f"{path} cannot be read ({error}): remove {path.parent} and run its stage again.")
+
+
+def _binary(raw: np.ndarray) -> pa.Array:
+    """A binary array of one value that shares the bytes of `raw`."""
+    offsets = np.array([0, raw.nbytes], np.int32)
+    return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(raw)])
+
+
+def _shards(folder: Path, names: Iterable[str]) -> Iterator[list[Clip]]:
+    shard: list[Clip] = []
+    size = 0
+    for name in names:
+        clip = finished(folder, name)
+        if clip is None:
+            raise VSRError(f"clip {name!r} was not finished in {folder}: run the stage again.")
+        bytes_ = part_path(folder, name).stat().st_size
+        if shard and (size + bytes_ > SHARD_BYTES or _schema(folder, name) != _schema(folder, shard[0].name)):
+            yield shard
+            shard, size = [], 0
+        shard.append(clip)
+        size += bytes_
+    if shard:
+        yield shard
+
+
+def _schema(folder: Path, name: str) -> pa.Schema:
+    with pa.memory_map(str(part_path(folder, name))) as source:
+        return pa.ipc.open_file(source).schema
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _concatenate(paths: Sequence[Path], target: Path) -> None:
+    readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in paths]
+    with pa.ipc.new_file(target, readers[0].schema) as writer:
+        for reader in readers:
+            for index in range(reader.num_record_batches):
+                writer.write_batch(reader.get_batch(index))
+
+
+def _write_manifest(clips: Sequence[Clip], path: Path) -> None:
+    rows = [
+        {
+            "clip": clip.name,
+            "frames": clip.frames,
+            "height": clip.attributes.height,
+            "width": clip.attributes.width,
+            "fps": clip.attributes.fps,
+            "split": clip.attributes.split,
+            "source": clip.attributes.source,
+            "sha256": clip.sha256,
+            "file": clip.file,
+            "first": clip.first,
+            "parameters": json.dumps(clip.attributes.parameters, sort_keys=True),
+        }
+        for clip in clips
+    ]
+    text, integer = pa.string(), pa.int32()
+    schema = pa.schema(
+        [
+            ("clip", text),
+            ("frames", integer),
+            ("height", integer),
+            ("width", integer),
+            ("fps", pa.float64()),
+            ("split", text),
+            ("source", text),
+            ("sha256", text),
+            ("file", text),
+            ("first", integer),
+            ("parameters", text),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def _from_row(row: Mapping[str, Any]) -> Clip:
+    attributes = ClipAttributes(
+        row["split"], row["fps"], row["height"], row["width"], row["source"], json.loads(row["parameters"])
+    )
+    return Clip(row["clip"], row["frames"], attributes, row["sha256"], row["file"], row["first"])
+
+
+def _clip(saved: Mapping[str, Any]) -> Clip:
+    return Clip(**{**saved, "attributes": ClipAttributes(**saved["attributes"])})

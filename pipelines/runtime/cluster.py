@@ -1,0 +1,48 @@
+"""The Ray cluster that the work runs on: the one RAY_ADDRESS names, else one of this process's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipelines.errors import VSRError
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks keep CUDA_VISIBLE_DEVICES: Ray's coming default
+
+
+@contextmanager
+def connect() -> Iterator[None]:
+    """Join the cluster of `RAY_ADDRESS`, or start one on this machine's cores for the time of the block.
+
+    `VSR_WORKERS` bounds the cores of an own cluster.
+
+    Raises:
+        VSRError: the cluster of `RAY_ADDRESS` does not answer, or `VSR_WORKERS` is not a number.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+    except ConnectionError as error:
+        raise VSRError(f"no Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run here.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cores() -> int:
+    """The cores that an own cluster has: `VSR_WORKERS`, else all that this process may use."""
+    setting = os.environ.get("VSR_WORKERS")
+    if not setting:
+        return len(os.sched_getaffinity(0))
+    if not setting.isdigit() or int(setting) < 1:
+        raise VSRError(f"VSR_WORKERS is {setting!r}: give a whole number of workers, at least 1.")
+    return int(setting)

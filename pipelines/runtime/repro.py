@@ -1,0 +1,176 @@
+"""`dvc repro` with ready stages side by side, on one Ray cluster, through DVC's public commands only.
+
+Each stale stage runs as `dvc repro --single-item`; a failed stage loses nothing but its dependents.
+The result is the dvc.lock that `dvc repro` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from pathlib import Path
+
+from pipelines.errors import VSRError, unknown
+
+Graph = dict[str, set[str]]
+"""The stages that each stage depends on."""
+
+_DVC_CHATTER = ("Running stage", "> python", "Generating lock", "Updating lock", "To track", "\tgit add", "To enable", "\tdvc", "Use `dvc")
+_print_lock = threading.Lock()
+
+
+def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
+    """Reproduce what is stale.
+
+    Args:
+        root: the repository.
+        jobs: how many stages may run at once.
+        targets: stages to reproduce with all they depend on; empty for the whole graph.
+
+    Returns:
+        Whether everything is up to date now; the failed and skipped stages are printed.
+
+    Raises:
+        VSRError: the graph cannot be read, or has no such target.
+    """
+    graph = _graph(root)
+    wanted = _upstream(graph, targets) if targets else set(graph)
+    todo = {stage for stage in _stale(graph, _changed(root)) if stage in wanted}
+    if not todo:
+        print("Everything is up to date.")
+        return True
+    from pipelines.runtime.cluster import connect
+
+    with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
+        failed, skipped = _run(root, graph, todo, jobs, _environment())
+    for stage in sorted(failed):
+        print(f"failed: {stage}")
+    for stage in sorted(skipped):
+        print(f"not run, it depends on a failed stage: {stage}")
+    return not failed
+
+
+def _dvc(root: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().replace("ERROR: ", "")
+        raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}")
+    return done.stdout
+
+
+def _graph(root: Path) -> Graph:
+    """The graph that `dvc dag` prints, one quoted stage or edge a line."""
+    graph: Graph = {}
+    for line in _dvc(root, "dag", "--dot").splitlines():
+        names = re.findall(r'"([^"]+)"', line)
+        if names:
+            graph.setdefault(names[-1], set()).update(names[:-1])
+            for name in names:
+                graph.setdefault(name, set())
+    return graph
+
+
+def _changed(root: Path) -> set[str]:
+    return set(json.loads(_dvc(root, "status", "--json") or "{}"))
+
+
+def _stale(graph: Graph, changed: set[str]) -> set[str]:
+    """The changed stages and all that depend on them."""
+    stale = set(changed)
+    while grown := {stage for stage, needs in graph.items() if needs & stale} - stale:
+        stale |= grown
+    return stale
+
+
+def _upstream(graph: Graph, targets: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    queue = [stage for target in targets for stage in _named(graph, target)]
+    while queue:
+        stage = queue.pop()
+        if stage not in found:
+            found.add(stage)
+            queue.extend(graph[stage])
+    return found
+
+
+def _named(graph: Graph, target: str) -> list[str]:
+    stages = [stage for stage in graph if stage == target or stage.startswith(target + "@")]
+    if not stages:
+        raise unknown("stage", target, graph)
+    return stages
+
+
+def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    waiting, unmade = set(todo), set(todo)
+    running: dict[Future[int], str] = {}
+    failed: set[str] = set()
+    order = [stage for stage in _order(graph) if stage in todo]
+    with ThreadPoolExecutor(jobs) as threads:
+        while True:
+            ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
+            for stage in ready[: jobs - len(running)]:
+                waiting.discard(stage)
+                running[threads.submit(_reproduce, root, stage, environment)] = stage
+            if not running:
+                return failed, waiting
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                if future.result():
+                    failed.add(stage)
+                else:
+                    unmade.discard(stage)
+                verdict = "failed" if future.result() else "done"
+                _say(stage, f"{verdict} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
+
+
+def _order(graph: Graph) -> list[str]:
+    """Stages by how much work waits for them: the longest chain of dependents first."""
+    depth: dict[str, int] = {}
+
+    def chain(stage: str) -> int:
+        if stage not in depth:
+            depth[stage] = 1 + max((chain(user) for user, needs in graph.items() if stage in needs), default=0)
+        return depth[stage]
+
+    return sorted(graph, key=lambda stage: (-chain(stage), stage))
+
+
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
+    _say(stage, "started")
+    # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    process = subprocess.Popen(
+        command, cwd=root, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if _worth_saying(line):
+            _say(stage, line.rstrip())
+    return process.wait()
+
+
+def _worth_saying(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith(_DVC_CHATTER)
+
+
+def _say(stage: str, text: str) -> None:
+    with _print_lock:
+        print(f"[{stage}] {text}", flush=True)
+
+
+def _environment() -> dict[str, str]:
+    """The stages' environment: this interpreter first on PATH, and the cluster that is up."""
+    import ray
+
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    if ray.is_initialized():
+        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    return environment

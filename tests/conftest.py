@@ -1,0 +1,31 @@
+"""Fixtures shared by the tests; real footage and weights are used where they are and never needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Ray's workers and the commands that tests start import this checkout and the tests' own helpers.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+
+
+def _shared(variable: str, folder: str) -> Path:
+    path = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / folder)
+    if not path.is_dir():
+        pytest.skip(f"needs {folder}: set {variable} to a folder that has it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real footage: `Vid4/GT/<clip>/<frame>.png`, `Vid4/published/…`, `video/*.mp4`."""
+    return _shared("VSR_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Published parameters, by file name."""
+    return _shared("VSR_WEIGHTS", "weights")

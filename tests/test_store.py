@@ -1,0 +1,154 @@
+"""The clip store against plain arrays: what goes in comes out, whole, once, and always as the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.clips import store
+from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
+from pipelines.errors import VSRError
+
+
+def _attributes(height: int = 4, width: int = 6, split: str = "train") -> ClipAttributes:
+    return ClipAttributes(split=split, fps=25.0, height=height, width=width, source="a/b.mp4", parameters={"crf": 25})
+
+
+def _write(folder: Path, name: str, frames: list[dict[str, np.ndarray]], **options: object) -> store.Clip:
+    with ClipWriter(folder, name, **options) as writer:  # type: ignore[arg-type]
+        for frame in frames:
+            writer.append(frame)
+        return writer.finish(_attributes())
+
+
+def _pixels(seed: int, frames: int, height: int, width: int) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    return [{"rgb": random.integers(0, 256, (height, width, 3), np.uint8)} for _ in range(frames)]
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    clips=st.lists(
+        st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.text(min_size=1, max_size=8)),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda clip: clip[3],
+    ),
+    shard=st.sampled_from([1, 1200, 2**28]),
+)
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, clips: list[tuple[int, int, int, str]], shard: int) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    written = {name: _pixels(index, t, h, w) for index, (t, h, w, name) in enumerate(clips)}
+    before, store.SHARD_BYTES = store.SHARD_BYTES, shard
+    try:
+        for name, frames in written.items():
+            _write(folder / "parts", name, frames)
+        assemble(folder / "parts", list(written), folder / "out")
+    finally:
+        store.SHARD_BYTES = before
+    opened = pickle.loads(pickle.dumps(Store(folder / "out")))
+    assert list(opened.clips) == list(written)
+    for name, frames in written.items():
+        assert opened.clips[name].frames == len(frames)
+        assert opened.clips[name].attributes == _attributes()
+        np.testing.assert_array_equal(opened.read(name), np.stack([frame["rgb"] for frame in frames]))
+    shutil.rmtree(folder)
+
+
+def test_columns_of_every_kind(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    flow = random.uniform(-100, 100, (5, 7, 2))
+    frames = [
+        {
+            "rgb": random.integers(0, 256, (5, 7, 3), np.uint8),
+            "flow": flow,
+            "masks": random.random((count, 5, 7)) > 0.5,
+            "depth": random.random((5, 7)).astype(np.float32),
+        }
+        for count in (3, 0, 64)
+    ]
+    _write(tmp_path / "parts", "clip", frames, scales={"flow": 1 / 128})
+    assemble(tmp_path / "parts", ["clip"], tmp_path / "out")
+    opened = Store(tmp_path / "out")
+    assert opened.scale("clip", "flow") == 1 / 128
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(opened.frame("clip", index, "masks"), frame["masks"])
+        np.testing.assert_array_equal(opened.frame("clip", index, "depth"), frame["depth"])
+        assert np.abs(opened.frame("clip", index, "flow") - flow).max() <= 1 / 256 + 1e-6
+
+
+def test_a_frame_is_a_view_of_the_file(tmp_path: Path) -> None:
+    _write(tmp_path / "parts", "clip", _pixels(0, 2, 8, 8))
+    assemble(tmp_path / "parts", ["clip"], tmp_path / "out")
+    opened = Store(tmp_path / "out")
+    frame = opened.frame("clip", 1)
+    assert not frame.flags.owndata and not frame.flags.writeable
+    assert opened.frame("clip", 1) is frame
+
+
+def test_bytes_do_not_depend_on_the_order_in_which_clips_finish(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    for turn, order in enumerate((names, names[::-1])):
+        for name in order:
+            _write(tmp_path / f"parts{turn}", name, _pixels(ord(name), 3, 8, 8))
+        assemble(tmp_path / f"parts{turn}", names, tmp_path / f"out{turn}")
+    assert _digests(tmp_path / "out0") == _digests(tmp_path / "out1")
+
+
+def test_digest_is_of_the_pixels(tmp_path: Path) -> None:
+    same = _write(tmp_path / "x", "a", _pixels(0, 2, 4, 4)).sha256
+    assert _write(tmp_path / "y", "b", _pixels(0, 2, 4, 4)).sha256 == same
+    changed = _pixels(0, 2, 4, 4)
+    changed[1]["rgb"][3, 3, 2] ^= 1
+    assert _write(tmp_path / "z", "a", changed).sha256 != same
+
+
+def test_nothing_is_visible_before_the_end(tmp_path: Path) -> None:
+    with ClipWriter(tmp_path, "clip") as writer:
+        writer.append(_pixels(0, 1, 4, 4)[0])
+        assert store.finished(tmp_path, "clip") is None
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(VSRError, match="not finished"):
+        assemble(tmp_path, ["clip"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "..", "a/b", "a\\b", "\0"])
+def test_names_never_leave_their_folder(tmp_path: Path, name: str) -> None:
+    _write(tmp_path / "parts", name, _pixels(0, 1, 4, 4))
+    assert store.part_path(tmp_path / "parts", name).resolve().parent == (tmp_path / "parts").resolve()
+    assert {path.name for path in tmp_path.iterdir()} == {"parts"}
+
+
+def test_bad_stores_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(VSRError, match="not a clip store"):
+        Store(tmp_path)
+    _write(tmp_path / "parts", "clip", _pixels(0, 2, 8, 8))
+    assemble(tmp_path / "parts", ["clip"], tmp_path / "out")
+    opened = Store(tmp_path / "out")
+    with pytest.raises(VSRError, match="did you mean 'clip'"):
+        opened.read("clips")
+    with pytest.raises(VSRError, match="unknown column"):
+        opened.frame("clip", 0, "flow")
+    with pytest.raises(VSRError, match="has no frame 2"):
+        opened.frame("clip", 2)
+    with pytest.raises(VSRError, match="did you mean 'train'"):
+        opened.split("trian")
+    (tmp_path / "out" / "clips-00000.arrow").write_bytes(b"ARROW1 and then nothing")
+    with pytest.raises(VSRError, match="run its stage again"):
+        Store(tmp_path / "out").read("clip")
+    with pytest.raises(VSRError, match="no frames"), ClipWriter(tmp_path, "empty") as writer:
+        writer.finish(_attributes())
+    with pytest.raises(VSRError, match="not within"), ClipWriter(tmp_path, "far", {"flow": 1 / 128}) as writer:
+        writer.append({"flow": np.full((2, 2, 2), 300.0)})

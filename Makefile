@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/vsr repro --jobs 2
-	@$(BIN)/vsr compare
+	@$(BIN)/vsr report
 	@echo
 	@echo "Report:  report/index.html (open it in a browser)"
 	@echo "Runs:    make ui, then http://127.0.0.1:5000"

@@ -220,10 +220,16 @@ class Baseline(OfMethod):
 
 
 class Test(Strict):
-    """How a corpus is tested: on which split, scored by which protocols (the first leads the report)."""
+    """How a corpus is tested: on which split, scored by which protocols (the first leads the report).
+
+    Clips longer than `window` frames are restored in passes of that many, of which `overlap` frames are
+    dropped at each cut.
+    """
 
     split: Split
     protocols: Annotated[list[str], Field(min_length=1)]
+    window: PositiveInt
+    overlap: Annotated[int, Field(ge=0)]
 
 
 class Tests(Strict):

@@ -109,5 +109,7 @@ class Unloadable:
 
 
 def test_a_worker_that_cannot_be_built_says_why(tmp_path: Path) -> None:
-    with pytest.raises(VSRError, match=r"^paint: 2 of 2 clips failed \(0 others are done\): the weights of raft_small are not there.$"):
+    with pytest.raises(
+        VSRError, match=r"^paint: 2 of 2 clips failed \(0 others are done\): the weights of raft_small are not there.$"
+    ):
         pool.run({"a": {}, "b": {}}, Unloadable, Refuses(), label="paint")

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -24,12 +25,10 @@ def connect() -> Iterator[None]:
         VSRError: the cluster of `RAY_ADDRESS` does not answer, or `VSR_WORKERS` is not a number.
     """
     address = os.environ.get("RAY_ADDRESS")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    own = {} if address else {"num_cpus": cores(), "include_dashboard": False}
+    options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own}
     try:
-        if address:
-            ray.init(address, **quiet)
-        else:
-            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+        ray.init(**options)
     except ConnectionError as error:
         raise VSRError(f"no Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run here.") from error
     try:
@@ -46,3 +45,20 @@ def cores() -> int:
     if not setting.isdigit() or int(setting) < 1:
         raise VSRError(f"VSR_WORKERS is {setting!r}: give a whole number of workers, at least 1.")
     return int(setting)
+
+
+def gpu_share() -> float:
+    """The share of a GPU that a worker of an actor pool takes: `VSR_GPU_SHARE`, else a whole one; 0 where
+    the cluster has none. Ray has to be connected.
+
+    Raises:
+        VSRError: `VSR_GPU_SHARE` is not above 0 and at most 1.
+    """
+    setting = os.environ.get("VSR_GPU_SHARE", "1")
+    try:
+        share = float(setting)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise VSRError(f"VSR_GPU_SHARE is {setting!r}: give a number above 0 and at most 1.")
+    return share if ray.cluster_resources().get("GPU") else 0.0

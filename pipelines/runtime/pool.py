@@ -92,6 +92,7 @@ def run(jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, *, l
         while running:
             ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0, fetch_local=True)
             progress.tick()
+            stream: Any
             for stream in ready:
                 clip, retries, actor = running[stream]
                 try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+Item = TypeVar("Item")
 
 _EVERY = 5.0
 
@@ -53,6 +57,13 @@ class Progress:
         if self._bar:
             self._bar.update(self._task, frames=self._frames)
 
+    def counted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Hand on frames, counting them."""
+        for item in items:
+            yield item
+            self.frames(1)
+            self.tick()
+
     def tick(self) -> None:
         """Say something if nothing was said for a while."""
         if not self._bar and time.monotonic() - self._said > _EVERY:
@@ -61,4 +72,8 @@ class Progress:
     def _say(self) -> None:
         self._said = time.monotonic()
         seconds = self._said - self._start
-        print(f"{self._label}: {self._done}/{self._clips} clips, {self._frames} frames, {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{self._label}: {self._done}/{self._clips} clips, {self._frames} frames, {seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -22,7 +22,17 @@ from pipelines.errors import VSRError, unknown
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
 
-_DVC_CHATTER = ("Running stage", "> python", "Generating lock", "Updating lock", "To track", "\tgit add", "To enable", "\tdvc", "Use `dvc")
+_DVC_CHATTER = (
+    "Running stage",
+    "> python",
+    "Generating lock",
+    "Updating lock",
+    "To track",
+    "\tgit add",
+    "To enable",
+    "\tdvc",
+    "Use `dvc",
+)
 _print_lock = threading.Lock()
 
 

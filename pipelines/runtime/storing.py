@@ -48,7 +48,9 @@ def build(
             assemble(work / name, kept, out)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise VSRError(f"{label}: the disk of {work} is full: free some space and run again, what is done is kept.") from error
+            raise VSRError(
+                f"{label}: the disk of {work} is full: free some space and run again, what is done is kept."
+            ) from error
         raise
 
 

@@ -1,0 +1,260 @@
+"""The `vsr` command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.errors import VSRError
+
+app = typer.Typer(
+    help="Video super-resolution: degrade, restore, score, and reproduce the comparison of params.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# What a command needs is imported inside it, so that `vsr --help` answers at once.
+
+Source = Annotated[Path, typer.Argument(metavar="SRC", help="A video file, a folder of frames, or a folder of such.")]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="What to write; must not exist yet.")]
+
+
+@app.command()
+def repro(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages with all they depend on; the whole graph if none.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
+) -> None:
+    """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
+    from pipelines import params
+    from pipelines.runtime.repro import repro as reproduce
+
+    params.load()
+    if not reproduce(params.find().parent, jobs, targets or ()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report() -> None:
+    """Write the report from whatever results there are, and print its tables."""
+    from pipelines import params
+    from pipelines.report import page
+    from pipelines.report.versions import versions
+
+    root = params.find().parent
+    page.write(params.load(), root / "results", root / "report", versions())
+    page.show(params.load(), root / "results")
+
+
+@app.command()
+def degrade(
+    source: Source,
+    destination: Destination,
+    recipe: Annotated[str, typer.Option(help="A degradation of params.yaml, e.g. bi_x4.")],
+) -> None:
+    """Make the LR version of footage. Videos become videos, or PNG frames if DST has no video suffix."""
+    from pipelines import params
+    from pipelines.clips import footage
+    from pipelines.degradations import recipes
+
+    steps = params.entry("recipe", params.load().degradations, recipe)
+    recipes.check(steps)
+
+    def work(clip: footage.Footage) -> Iterator[Any]:
+        frames, _ = recipes.degrade_frames(steps, clip.frames(), clip.fps, clip.size)
+        return frames
+
+    _transform(source, destination, work)
+
+
+@app.command()
+def restore(
+    source: Source,
+    destination: Destination,
+    method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
+    weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="For methods that have no parameters, e.g. bicubic.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass.")] = 30,
+    overlap: Annotated[int, typer.Option(min=0, help="Frames dropped where passes meet.")] = 5,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU if there is one.")] = None,
+) -> None:
+    """Super-resolve footage. A video keeps its frame rate and sound."""
+    import torch
+
+    from pipelines.clips import footage
+    from pipelines.evaluation.restore import restore as restore_frames
+
+    network = _network(method, weights, scale)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise VSRError("this machine has no CUDA device: leave --device out.")
+
+    def work(clip: footage.Footage) -> Iterator[Any]:
+        return restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
+
+    _transform(source, destination, work)
+
+
+@app.command()
+def score(
+    restored: Annotated[Path, typer.Argument(metavar="SR", help="Restored footage.")],
+    truth: Annotated[Path, typer.Argument(metavar="GT", help="The footage it should equal.")],
+    channel: Annotated[str, typer.Option(help="y or rgb.")] = "y",
+    crop: Annotated[int, typer.Option(min=0, help="Pixels left out at each border.")] = 0,
+    skip: Annotated[int, typer.Option(min=0, help="Frames left out at each end of a clip.")] = 0,
+    metrics: Annotated[str, typer.Option(help="Comma-separated metrics.")] = "psnr,ssim",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """PSNR and SSIM of restored footage: mean of frames, then of clips."""
+    from pipelines.clips import footage
+    from pipelines.evaluation.protocols import Protocol
+    from pipelines.evaluation.score import score_clip, summarise
+    from pipelines.runtime.progress import Progress
+
+    protocol = Protocol("score", channel, crop, skip)  # type: ignore[arg-type]  # it checks the channel
+    names = tuple(name.strip() for name in metrics.split(","))
+    ours, theirs = footage.open_source(restored), footage.open_source(truth)
+    pairs = footage.pair(ours, theirs)
+    rows = []
+    with Progress("score", len(pairs)) as progress:
+        for clip, (one, other) in pairs.items():
+            rows += score_clip(progress.counted(one.frames()), other.frames(), protocol, names, clip=clip)
+            progress.clip()
+    found = summarise(rows)
+    if as_json:
+        shown = {**{name: found[name] for name in names}, "frames": found["frames"]}
+        clips = {
+            clip: {key: value for key, value in values.items() if key != "lossless"} for clip, values in found["clips"].items()
+        }
+        print(json.dumps({**shown, "clips": clips}))
+        return
+    for clip, values in [*found["clips"].items(), *([("mean", found)] if len(pairs) > 1 else [])]:
+        print(f"{clip}: " + ", ".join(f"{name} {values[name]:.4f}" for name in names) + f" ({values['frames']} frames)")
+
+
+@app.command()
+def card(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A network, e.g. basicvsr.")],
+    lr: Annotated[str, typer.Option(metavar="HxW", help="Size of the LR frame.")] = "180x320",
+    frames: Annotated[int, typer.Option(min=1, help="Length of the clip that the cost is spread over.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """A network's parameters and multiply-accumulates per frame, as published."""
+    from pipelines import networks
+    from pipelines.evaluation.cost import cost
+
+    height, _, width = lr.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise VSRError(f"--lr is {lr!r}: give height x width in pixels, e.g. 180x320.")
+    found = cost(networks.create(method), int(height), int(width), frames)
+    if as_json:
+        print(json.dumps({"method": method, **found}))
+        return
+    print(f"{method} at {height}x{width}, per frame of a clip of {frames}")
+    print(f"  parameters                          {found['parameters']:,}")
+    print(f"  GMAC                                {found['gmacs']:.1f}")
+    print(f"  GMAC without deformable convolution {found['gmacs_without_deform']:.1f}")
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A clip store, e.g. data/lr/parallax/bi_x4.")],
+    destination: Destination,
+    clip: Annotated[list[str] | None, typer.Option(help="Only this clip; may be repeated.")] = None,
+    video: Annotated[bool, typer.Option("--video", help="Write <clip>.mp4 instead of PNG frames.")] = False,
+) -> None:
+    """Write the frames of a clip store as PNG folders or videos, for other tools."""
+    from pipelines.clips.export import export as write
+    from pipelines.clips.store import Store
+    from pipelines.runtime.progress import Progress
+
+    opened = Store(store)
+    names = clip or list(opened.clips)
+    with Progress("export", len(names)) as progress:
+        write(opened, names, destination, video, progress)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Where to listen on this machine.")] = 5000) -> None:
+    """Open MLflow's pages on this machine."""
+    from pipelines.runtime import tracking
+
+    tracking.preflight()
+    where = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if where.startswith("http"):
+        raise VSRError("MLFLOW_TRACKING_URI names a server: open its address in a browser.")
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        tracking.uri(),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def doctor() -> None:
+    """Check what the pipeline needs of this machine, and say how to mend what is missing."""
+    from pipelines.runtime.doctor import examine
+
+    healthy = True
+    for check in examine():
+        print(f"{'ok ' if check.ok else 'NO '} {check.name}: {check.found}")
+        healthy &= check.ok or not check.needed
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]]) -> None:
+    """Every clip of SRC through `work` into DST, which appears whole."""
+    from pipelines.clips import footage
+    from pipelines.runtime.progress import Progress
+
+    clips = footage.open_source(source)
+    with Progress(destination.name, len(clips)) as progress, footage.writing(destination, clips) as write:
+        for name, clip in clips.items():
+            write(name, progress.counted(work(clip)))
+            progress.clip()
+
+
+def _network(method: str, weights: Path | None, scale: int | None) -> Any:
+    from pipelines import networks
+
+    if weights is not None:
+        network = networks.load(weights)
+        if network.name != method:
+            raise VSRError(f"{weights} holds {network.name}, not {method}: give --method {network.name} or another file.")
+        return network
+    network = networks.create(method, **({"scale": scale} if scale else {}))
+    if any(True for _ in network.parameters()):
+        raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")
+    return network
+
+
+def main() -> None:
+    """Run the command; what a user can mend is told in one sentence."""
+    try:
+        app()
+    except VSRError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): free some space and run again.")
+        raise
+
+
+if __name__ == "__main__":
+    main()

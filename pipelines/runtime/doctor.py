@@ -1,0 +1,91 @@
+"""What the pipeline needs of a machine, looked at one by one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import psutil
+
+from pipelines import params
+from pipelines.errors import VSRError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `needed` is False for what only some stages want."""
+
+    name: str
+    ok: bool
+    found: str
+    needed: bool = True
+
+
+def examine() -> Iterator[Check]:
+    """All checks, each as soon as it is done."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Check(
+        "python", sys.version_info[:2] == (3, 11), f"{python}" + ("" if sys.version_info[:2] == (3, 11) else ", 3.11 is needed")
+    )
+    yield _pair()
+    yield _gpu()
+    yield _asked("ffmpeg with x264", _x264)
+    yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
+    yield _asked("MLflow", _mlflow)
+    yield Check(
+        "Ray", True, f"cluster at {os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else "an own cluster per stage"
+    )
+    yield _weights()
+    free, memory = shutil.disk_usage(params.find().parent).free / 2**30, psutil.virtual_memory().total / 2**30
+    yield Check("disk", free > 5, f"{free:.0f} GiB free" + ("" if free > 5 else ", the demo needs 5"))
+    yield Check("memory", memory > 7, f"{memory:.0f} GiB" + ("" if memory > 7 else ", the demo needs 8"))
+
+
+def _asked(name: str, ask: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, ask())
+    except VSRError as error:
+        return Check(name, False, str(error))
+
+
+def _pair() -> Check:
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision")}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items())
+    try:
+        import torchvision.ops  # noqa: F401 - fails where the two were built apart
+    except (ImportError, RuntimeError) as error:
+        return Check("torch", False, f"{found} do not fit together ({error}): install with `make setup`")
+    return Check("torch", True, found)
+
+
+def _gpu() -> Check:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Check("GPU", bool(names), ", ".join(names) or "none, everything runs on the CPU", needed=False)
+
+
+def _x264() -> str:
+    from pipelines.clips import video
+
+    video.check_x264()
+    return "found"
+
+
+def _mlflow() -> str:
+    from pipelines.runtime import tracking
+
+    tracking.preflight()
+    return "a server answers" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "mlflow.db beside params.yaml"
+
+
+def _weights() -> Check:
+    folder = os.environ.get("VSR_WEIGHTS")
+    if not folder:
+        return Check("weights", False, "VSR_WEIGHTS is not set, they would be fetched from their publishers", needed=False)
+    there = os.path.isdir(folder)
+    return Check("weights", there, f"VSR_WEIGHTS={folder}" + ("" if there else " is not a folder"))

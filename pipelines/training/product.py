@@ -1,0 +1,45 @@
+"""What a stage that makes a network leaves: its weights, and a record of what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import models
+from models import Network
+from pipelines.errors import VSRError
+
+WEIGHTS = "model.safetensors"
+RECORD = "model.json"
+
+Record = dict[str, Any]
+"""`method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `notes`, `params` (flat)."""
+
+
+def write(folder: Path, network: Network, record: Record) -> Record:
+    """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
+    building = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    models.save(network, building / WEIGHTS)
+    record = {**record, "network": network.name, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
+    (building / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(building, folder)
+    return record
+
+
+def read(folder: Path) -> Record:
+    """The record of a network that `write` left.
+
+    Raises:
+        VSRError: there is none.
+    """
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError) as error:
+        raise VSRError(f"{folder} holds no trained network ({error}): run its stage, or `dvc pull {folder}`.") from error

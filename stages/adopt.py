@@ -1,0 +1,43 @@
+"""Adopt: a baseline as it is, in closed form or with published parameters."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from pipelines import networks, params
+from pipelines.errors import VSRError
+from pipelines.priors import weights
+from pipelines.training import product
+from stages.common import begin, data, end, main
+from stages.training import flat
+
+
+def run(arguments: Namespace) -> None:
+    """Make `data/trained/<baseline>`."""
+    name = arguments.baseline
+    loaded = params.load()
+    baseline = params.entry("baseline", loaded.baselines, name)
+    profile = loaded.methods[baseline.method][baseline.profile]
+    if baseline.weights:
+        network = networks.load(weights.resolve(baseline.weights))
+        note = f"published parameters {baseline.weights}"
+    else:
+        network = networks.create(baseline.method, **profile.options)
+        if any(True for _ in network.parameters()):
+            raise VSRError(f"params.yaml: baselines.{name} has parameters to train: name its `weights` or make it an experiment.")
+        note = "closed form, nothing trained"
+    stage = begin(f"adopt@{name}")
+    record = {
+        "name": name,
+        "method": baseline.method,
+        "run_key": stage.run_key,
+        "trained_on": None,
+        "notes": [note],
+        "params": flat({"profile": baseline.profile, **profile.model_dump()}),
+    }
+    product.write(data("trained", name), network, record)
+    end(stage)
+
+
+if __name__ == "__main__":
+    main(run, "baseline", about="Take a baseline as it is.")

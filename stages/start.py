@@ -1,0 +1,43 @@
+"""Start: the flow network that flow-based methods begin with, trained on exact flow or published."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from functools import partial
+
+from pipelines import networks, params
+from pipelines.errors import VSRError
+from pipelines.priors import weights
+from pipelines.training import product
+from pipelines.training.flow import flow_task
+from stages.common import begin, data, end, main
+from stages.training import flat, train
+
+
+def run(arguments: Namespace) -> None:
+    """Make `data/starts/<start>`."""
+    name = arguments.start
+    start = params.entry("start", params.load().starts, name)
+    if (start.training is None) == (start.weights is None):
+        raise VSRError(f"params.yaml: starts.{name} has to have either `training` or `weights`: give one of them.")
+    record = {"name": name, "method": start.network, "trained_on": None, "params": flat(start.model_dump())}
+    out = data("starts", name)
+    if start.training:
+        stage = begin(f"start@{name}")
+        network = networks.create(start.network, **start.options)
+        note = f"flow network trained here for {start.training.iterations} steps on the exact flow of {start.corpus}"
+        record |= {"corpus": start.corpus, "trained_on": start.corpus, "notes": [note]}
+        hr, truth = data("hr", start.corpus), data("truth", start.corpus)
+        build = partial(flow_task, start.network, start.options, start.training, hr, truth)
+        train(stage, build, start.training, network, record, out)
+    else:
+        assert start.weights
+        path = weights.resolve(start.weights)
+        stage = begin(f"start@{name}")
+        record |= {"run_key": stage.run_key, "notes": [f"flow network with the published parameters {start.weights}"]}
+        product.write(out, networks.load(path), record)
+    end(stage)
+
+
+if __name__ == "__main__":
+    main(run, "start", about="Make the flow network that experiments start from.")

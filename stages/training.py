@@ -1,0 +1,56 @@
+"""What the stages that train a network share: the Ray Train run, its MLflow run, and what they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from models import Network
+from pipelines.params import Schedule
+from pipelines.runtime import tracking, trainer
+from pipelines.runtime.cluster import connect
+from pipelines.runtime.lineage import Stage
+from pipelines.training import product
+from pipelines.training.loop import Task, kept, load
+from stages.common import ROOT
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested params as `a.b.c: value`."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return leaves
+
+
+def train(
+    stage: Stage, build: Callable[[], Task], schedule: Schedule, network: Network, record: product.Record, out: Path
+) -> None:
+    """Train to the end, or go on to it, and leave the network in `out`.
+
+    Raises:
+        VSRError: MLflow does not answer, or the training fails.
+    """
+    tracking.preflight()
+    record = {**record, "run_key": stage.run_key}
+    with connect():
+        run = start_run(record, [(path, digest, "training") for path, digest in stage.inputs.items()])
+        try:
+            state = load(trainer.run(build, schedule, name=stage.run_key, storage=stage.work.parent, tracker=run))
+        except BaseException:
+            run.finish("FAILED")
+            raise
+    network.load_state_dict(kept(state))
+    record = product.write(out, network, record)
+    run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"])
+    run.finish("FINISHED")
+
+
+def start_run(record: product.Record, inputs: list[tuple[str, str, str]]) -> tracking.Run:
+    """The MLflow run of a network: found by its run key, or made from its record."""
+    tags = {f"vsr.{key}": str(record[key]) for key in ("method", "corpus", "degradation") if record.get(key)}
+    return tracking.Run.find_or_create(
+        name=record["name"], run_key=record["run_key"], params=record["params"], tags=tags, inputs=inputs
+    )

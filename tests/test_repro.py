@@ -1,0 +1,262 @@
+"""The front door: the real `dvc repro` on a tiny corpus in a clone of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from pipelines.clips.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Project:
+    """A clone with params of its own, and the commands that a user would give in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("VSR_", "RAY_", "MLFLOW_"))}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment["PYTHONPATH"] = str(root)
+
+    def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
+        path = self.root / "params.yaml"
+        loaded = yaml.safe_load(path.read_text())
+        edit(loaded)
+        path.write_text(yaml.safe_dump(loaded, sort_keys=False))
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        process = self.start(*command, **environment)
+        output, _ = process.communicate(timeout=540)
+        assert process.returncode == status, output
+        return output
+
+    def locked(self) -> dict[str, dict[str, str]]:
+        """The outputs' hashes by stage."""
+        stages = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
+
+    def runs(self) -> list[tuple[str, str]]:
+        """MLflow's runs: name and run key."""
+        with sqlite3.connect(self.root / "mlflow.db") as database:
+            query = "SELECT runs.name, tags.value FROM runs JOIN tags USING (run_uuid) WHERE tags.key = 'vsr.run_key'"
+            return sorted(database.execute(query).fetchall())
+
+
+def stages_run(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def tiny(params: dict[str, Any]) -> None:
+    """Seconds instead of minutes: sizes and steps that prove nothing but that it works."""
+    params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
+    params["methods"]["basicvsr"]["small"]["options"] |= {"channels": 4, "blocks": 1, "upsample_channels": 4}
+    params["methods"]["basicvsr"]["small"]["training"] |= {
+        "iterations": 6,
+        "batch": 2,
+        "crop": 8,
+        "clip_length": 3,
+        "validate_every": 3,
+        "freeze_flow": 2,
+    }
+    params["starts"]["spynet_parallax"]["training"] |= {"iterations": 2, "batch": 2, "crop": 32, "validate_every": 2}
+    del params["experiments"]["basicvsr_crf25"]
+    params["tests"]["degradations"] = ["bi_x4"]
+    suite = params["suites"]["first_look"]
+    suite |= {"methods": ["bicubic", "basicvsr_bi"], "degradations": ["bi_x4"]}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, root / name)
+    project = Project(root)
+    project.change(tiny)
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", *identity, "commit", "--quiet", "--message", "clone")
+    project.run("dvc", "repro")
+    return project
+
+
+def test_every_layer_has_left_its_mark(project: Project) -> None:
+    metrics = json.loads((project.root / "results/basicvsr_bi/parallax/bi_x4/metrics.json").read_text())
+    assert metrics["protocols"]["y"]["frames"] == 6
+    page = (project.root / "report/index.html").read_text()
+    assert "basicvsr_bi" in page and "bicubic" in page
+    assert [name for name, _ in project.runs()] == ["basicvsr_bi", "bicubic", "spynet_parallax"]
+    assert not list((project.root / ".vsr" / "work").iterdir())
+
+
+def test_a_second_repro_runs_nothing(project: Project) -> None:
+    before = (project.root / "dvc.lock").read_bytes()
+    assert "up to date" in project.run("dvc", "repro")
+    assert "up to date" in project.run("vsr", "repro", "--jobs", "2")
+    assert (project.root / "dvc.lock").read_bytes() == before
+
+
+def test_outputs_name_no_machine(project: Project) -> None:
+    for folder in ("data", "results", "report"):
+        for path in (project.root / folder).rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert str(project.root).encode() not in content, path
+                assert os.uname().nodename.encode() not in content or len(os.uname().nodename) < 6, path
+
+
+def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
+    data = [name for name in project.locked() if name.startswith(("ingest", "degrade", "masks", "flows"))]
+    before = {name: project.locked()[name] for name in data}
+    for name in data:
+        project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
+    assert {name: project.locked()[name] for name in data} == before
+
+
+def test_a_new_degradation_line_runs_only_its_stage(project: Project) -> None:
+    def add(params: dict[str, Any]) -> None:
+        params["degradations"]["bi_x2"] = [{"op": "bicubic", "scale": 2}]
+
+    project.change(add)
+    assert stages_run(project.run("dvc", "repro")) == {"degrade@parallax-bi_x2"}
+    assert Store(project.root / "data/lr/parallax/bi_x2").split("test")[0].attributes.width == 48
+
+
+def _stage_process(process: subprocess.Popen[str], module: str) -> psutil.Process:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if child.cmdline()[1:3] == ["-m", module]:
+                    return child
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        time.sleep(0.05)
+    raise AssertionError(f"{module} did not start")
+
+
+def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
+    name, clips = "degrade@many-crf25_x4", 12
+
+    def add(params: dict[str, Any]) -> None:
+        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": clips}, "height": 128, "width": 192}
+
+    project.change(add)
+    project.run("dvc", "repro", name)
+    undisturbed = project.locked()[name]
+    work = project.root / ".vsr" / "work"
+
+    def done() -> int:
+        return len(list(work.glob("*/lr/*.json")))
+
+    process = project.start("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
+    _wait_for(lambda: done() >= 3, process)
+    _stage_process(process, "stages.degrade").send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    kept = done()
+    assert process.returncode != 0 and 3 <= kept < clips
+    assert not (project.root / "data/lr/many/crf25_x4").exists()
+    output = project.run("dvc", "repro", "--single-item", "--no-run-cache", name)
+    assert f"/{clips - kept} clips" in output
+    assert project.locked()[name] == undisturbed
+
+
+def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> None:
+    name = "train@longer"
+
+    def add(params: dict[str, Any]) -> None:
+        longer = {**params["methods"]["basicvsr"]["small"]}
+        longer["training"] = {**longer["training"], "iterations": 200, "validate_every": 20}
+        params["methods"]["basicvsr"]["longer"] = longer
+        params["experiments"]["longer"] = {**params["experiments"]["basicvsr_bi"], "profile": "longer"}
+
+    project.change(add)
+    process = project.start("dvc", "repro", "--single-item", name)
+    _wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/checkpoint_*/state.pt"))), process)
+    _stage_process(process, "stages.train").send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    output = project.run("dvc", "repro", "--single-item", name)
+    resumed = re.search(r"going on from step (\d+)/200", output)
+    assert resumed and int(resumed[1]) >= 20, output
+    assert [run for run, _ in project.runs()].count("longer") == 1
+    record = json.loads((project.root / "data/trained/longer/model.json").read_text())
+    assert ("longer", record["run_key"]) in project.runs()
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (
+            lambda params: params["degradations"].update(bi_x4=[{"op": "bicubic", "scale": 0}]),
+            "'degradations.bi_x4.0.scale' is 0",
+        ),
+        (lambda params: params["corpora"]["parallax"].update(widht=96), "did you mean 'width'?"),
+    ],
+)
+def test_bad_params_end_the_stage_with_one_sentence(
+    project: Project, edit: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    before = (project.root / "params.yaml").read_text()
+    project.change(edit)
+    try:
+        output = project.run(sys.executable, "-m", "stages.degrade", "--corpus", "parallax", "--degradation", "bi_x4", status=1)
+        assert sentence in output and "Traceback" not in output and len(output.strip().splitlines()) == 1
+    finally:
+        (project.root / "params.yaml").write_text(before)
+
+
+def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> None:
+    name = "train@basicvsr_bi"
+    command = ("dvc", "repro", "--force", "--single-item", name)
+    output = project.run(*command, status=255, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "error: " in output and "127.0.0.1:9" in output and "Traceback" not in output
+    project.run("dvc", "checkout", name)
+
+
+def test_stages_side_by_side_give_the_same_lock(project: Project) -> None:
+    before = project.locked()
+    shutil.rmtree(project.root / "report")
+    shutil.rmtree(project.root / "data" / "masks")
+    output = project.run("vsr", "repro", "--jobs", "2")
+    assert "masks@parallax_bi_x4" in output and "report" in output
+    after = project.locked()
+    assert {name: after[name] for name in before} == before

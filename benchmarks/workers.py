@@ -40,7 +40,7 @@ def main() -> None:
                 start = time.perf_counter()
                 out = root / f"lr{workers}{turn}"
                 storing.build(
-                    jobs, partial(recipes.Degrade, recipe), {"lr": (out, None)}, root / f"work{workers}{turn}", label="degrade"
+                    jobs, partial(recipes.Degrade, recipe, "crf25_x4"), {"lr": (out, None)}, root / f"work{workers}{turn}", label="degrade"
                 )
                 seconds[workers] = time.perf_counter() - start
             ray.shutdown()

@@ -44,13 +44,15 @@ def repro(
 @app.command()
 def report() -> None:
     """Write the report from whatever results there are, and print its tables."""
-    from pipelines import params
-    from pipelines.report import page
+    from pipelines import params, whole
+    from pipelines.report import page, results, tables
     from pipelines.report.versions import versions
 
-    root = params.find().parent
-    page.write(params.load(), root / "results", root / "report", versions())
-    page.show(params.load(), root / "results")
+    root, loaded = params.find().parent, params.load()
+    with whole.folder(root / "report") as out:
+        page.write(loaded, root / "results", out, versions())
+    tables.show(loaded, results.load(root / "results"))
+    print(f"\nReport: {os.path.relpath(root / 'report' / 'index.html')}")
 
 
 @app.command()
@@ -68,10 +70,10 @@ def degrade(
     recipes.check(steps)
 
     def work(clip: footage.Footage) -> Iterator[Any]:
-        frames, _ = recipes.degrade_frames(steps, clip.frames(), clip.fps, clip.size)
+        frames, _ = recipes.degrade_frames(steps, clip.frames(), clip.rate, clip.size)
         return frames
 
-    _transform(source, destination, work)
+    _transform(source, destination, work, lossless=True)
 
 
 @app.command()
@@ -120,8 +122,7 @@ def score(
 
     protocol = Protocol("score", channel, crop, skip)  # type: ignore[arg-type]  # it checks the channel
     names = tuple(name.strip() for name in metrics.split(","))
-    ours, theirs = footage.open_source(restored), footage.open_source(truth)
-    pairs = footage.pair(ours, theirs)
+    pairs = _pairs(footage.open_source(restored), footage.open_source(truth))
     rows = []
     with Progress("score", len(pairs)) as progress:
         for clip, (one, other) in pairs.items():
@@ -153,7 +154,7 @@ def card(
     height, _, width = lr.partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
         raise VSRError(f"--lr is {lr!r}: give height x width in pixels, e.g. 180x320.")
-    found = cost(networks.create(method), int(height), int(width), frames)
+    found = cost(networks.restorer(networks.create(method)), int(height), int(width), frames)
     if as_json:
         print(json.dumps({"method": method, **found}))
         return
@@ -218,27 +219,45 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]]) -> None:
-    """Every clip of SRC through `work` into DST, which appears whole."""
+def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]], lossless: bool = False) -> None:
+    """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.clips import footage
     from pipelines.runtime.progress import Progress
 
     clips = footage.open_source(source)
-    with Progress(destination.name, len(clips)) as progress, footage.writing(destination, clips) as write:
+    footage.check_destination(destination, clips, lossless=lossless)
+    failures = {}
+    with Progress(destination.name, len(clips)) as progress:
         for name, clip in clips.items():
-            write(name, progress.counted(work(clip)))
-            progress.clip()
+            try:
+                footage.write_like(destination, clip, progress.counted(work(clip)), lossless=lossless)
+                progress.clip()
+            except VSRError as error:
+                failures[name] = str(error)
+    if len(clips) == 1 and failures:
+        raise VSRError(failures.popitem()[1])
+    if failures:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
+        raise VSRError(f"{len(failures)} of {len(clips)} clips failed, the others are in {destination}:{reasons}")
+
+
+def _pairs(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Restored clips with their truths, by name; two lone clips belong together whatever they are called."""
+    if len(ours) == len(theirs) == 1:
+        (one,), ((name, other),) = ours.values(), theirs.items()
+        return {name: (one, other)}
+    for missing, where in ((set(theirs) - set(ours), "the restored footage"), (set(ours) - set(theirs), "its truth")):
+        if missing:
+            raise VSRError(f"{where} lacks the clip {sorted(missing)[0]!r}: give folders with the same clips.")
+    return {name: (ours[name], theirs[name]) for name in theirs}
 
 
 def _network(method: str, weights: Path | None, scale: int | None) -> Any:
     from pipelines import networks
 
     if weights is not None:
-        network = networks.load(weights)
-        if network.name != method:
-            raise VSRError(f"{weights} holds {network.name}, not {method}: give --method {network.name} or another file.")
-        return network
-    network = networks.create(method, **({"scale": scale} if scale else {}))
+        return networks.restorer(networks.load(weights, expect=method))
+    network = networks.restorer(networks.create(method, **({"scale": scale} if scale else {})))
     if any(True for _ in network.parameters()):
         raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")
     return network

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import models
-from models import Network
+from models import Network, registry
 from pipelines.errors import VSRError
 
 
@@ -22,15 +22,26 @@ def create(name: str, **options: Any) -> Network:
         raise VSRError(str(error)) from error
 
 
-def load(path: Path) -> Network:
+def restorer(network: Network) -> Network:
+    """The network, if it restores clips.
+
+    Raises:
+        VSRError: it is a part of others, such as a flow network.
+    """
+    if not network.restores:
+        methods = [name for name in models.names() if registry.NETWORKS[name].restores]
+        raise VSRError(f"{network.name} is a part of other networks and restores nothing alone: choose {' or '.join(methods)}.")
+    return network
+
+
+def load(path: Path, expect: str | None = None) -> Network:
     """`models.load`.
 
     Raises:
-        VSRError: the file is not there, damaged, or a checkpoint of none of the networks.
+        VSRError: the file is not there, damaged, or a checkpoint of another network than `expect`, or of
+            none of ours.
     """
     try:
-        return models.load(path)
-    except FileNotFoundError as error:
-        raise VSRError(f"there is no checkpoint {path}: give the path of one.") from error
-    except (ValueError, OSError) as error:
+        return models.load(path, expect)
+    except ValueError as error:
         raise VSRError(str(error)) from error

@@ -1,0 +1,18 @@
+"""One thin module per DVC stage.
+
+The stages' commands say `python`, whichever that is: one without the project's packages hands over to
+the environment that `make setup` made, so that `.venv/bin/dvc repro` works in any shell.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("cv2") is None:
+    _python = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "python"
+    if not _python.exists() or Path(sys.executable) == _python:
+        sys.exit("error: this Python lacks the project's packages: run `make setup`, then `source .venv/bin/activate`.")
+    os.execv(_python, [str(_python), *sys.orig_argv[1:]])

@@ -23,7 +23,7 @@ def degrade(arguments: Namespace) -> None:
     jobs = {clip: recipes.ClipJob(hr.path, clip) for clip in hr.clips}
     out = data("lr", corpus, degradation)
     with connect():
-        factory = partial(recipes.Degrade, recipe)
+        factory = partial(recipes.Degrade, recipe, degradation)
         storing.build(jobs, factory, {"lr": (out, None)}, stage.work, label=f"degrade {corpus} {degradation}")
     end(stage)
 

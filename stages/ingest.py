@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines.clips.ingest import Ingest
-
 from pipelines import params
 from pipelines.clips import parallax, readers
+from pipelines.clips.ingest import Ingest
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect
 from stages.common import ROOT, begin, data, end, main

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from argparse import Namespace
 
-from pipelines import params
-from pipelines.report import page
+from pipelines import params, whole
+from pipelines.report import page, results, tables
 from pipelines.report.versions import versions
 from stages.common import ROOT, main
 
 
 def report(arguments: Namespace) -> None:
     """Make `report/` from whatever results there are."""
-    out = ROOT / "report"
-    building = ROOT / ".vsr" / "report"
-    shutil.rmtree(building, ignore_errors=True)
-    page.write(params.load(), ROOT / "results", building, versions())
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(building, out)
+    loaded = params.load()
+    with whole.folder(ROOT / "report") as out:
+        page.write(loaded, ROOT / "results", out, versions())
+    tables.show(loaded, results.load(ROOT / "results"))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar:
             self._bar.stop()
-        else:
+        elif error is None:
             self._say()
 
     def clip(self) -> None:

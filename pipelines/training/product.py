@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import models
 from models import Network
+from pipelines import whole
 from pipelines.errors import VSRError
 
 WEIGHTS = "model.safetensors"
@@ -22,14 +21,10 @@ Record = dict[str, Any]
 
 def write(folder: Path, network: Network, record: Record) -> Record:
     """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
-    building = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    models.save(network, building / WEIGHTS)
-    record = {**record, "network": network.name, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
-    (building / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(building, folder)
+    with whole.folder(folder) as building:
+        models.save(network, building / WEIGHTS)
+        record = {**record, "network": network.name, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
+        (building / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     return record
 
 

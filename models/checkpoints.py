@@ -1,0 +1,195 @@
+"""Parameters on disk: this project's files, and those that BasicSR and mmagic publish.
+
+A file of this project is safetensors whose metadata name the network and its options. Of published files
+the network is recognised by the names and shapes of the parameters, which are then renamed to ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.registry import NETWORKS, Network, create, misspelt
+
+METADATA = "vsr"
+"""The one metadata key: with several, their order in the file would differ from run to run."""
+
+WRAPPERS = ("params_ema", "params", "state_dict")
+"""Where published files keep the parameters; averaged ones, which papers report, come first."""
+
+PREFIXES = re.compile(r"^(module\.)?(generator\.)?")
+
+MMAGIC = (
+    (re.compile(r"^(backward|forward)_resblocks\."), r"\1_trunk."),
+    (re.compile(r"^upsample(\d)\.upsample_conv\."), r"upconv\1."),
+)
+MMAGIC_FLOW = re.compile(r"(basic_module\.\d\.basic_module)\.(\d)\.conv\.")
+
+FAMILIAR = {
+    "iconvsr": ("edvr.conv_first.weight", "forward_fusion.weight"),
+    "basicvsr_plusplus": ("deform_align.backward_1.weight", "spynet.mean"),
+    "edvr": ("pcd_align.offset_conv1.l3.weight", "conv_first.weight"),
+    "rdg": ("encoders.0.0.dfm.proj_in.0.weight", "first_conv.weight"),
+    "safmn": ("to_feat.weight", "feats.0.safm.aggr.weight"),
+    "smfanet": ("to_feat.weight", "feats.0.smfa.alpha"),
+    "raft": ("feature_encoder.convnormrelu.0.weight", "context_encoder.convnormrelu.0.weight"),
+}
+"""Keys that give away a network, for the error that says which one a file belongs to."""
+
+
+def save(network: Network, path: Path | str) -> None:
+    """Write a network's parameters and buffers with what makes it again; the file appears whole.
+
+    The same parameters give the same bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made_by = json.dumps({"network": network.name, "options": network.options}, sort_keys=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    partial = path.with_name(f".{path.name}.partial")
+    save_file(state, partial, metadata={METADATA: made_by})
+    os.replace(partial, path)
+
+
+def load(path: Path | str, expect: str | None = None) -> Network:
+    """The network that a checkpoint belongs to, with its parameters, on the CPU, for evaluation.
+
+    Args:
+        path: safetensors of this project; or a file of BasicSR (`params_ema`, `params`) or mmagic
+            (`state_dict`), or plain parameters under such names.
+        expect: the network that it must be, or None for any.
+
+    Raises:
+        ValueError: the file is missing or damaged, or it is of another network than `expect` or than any
+            that is registered.
+    """
+    path = Path(path)
+    if expect is not None and expect not in NETWORKS:
+        raise ValueError(misspelt("network", expect, NETWORKS))
+    state, made_by = _read(path)
+    if made_by is None:
+        state = _rename(state)
+        made_by = _recognise(state)
+    if made_by is None or (expect is not None and made_by[0] != expect):
+        raise ValueError(_foreign(path, state, made_by and made_by[0], expect))
+    name, options = made_by
+    try:
+        network = create(name, **options)
+    except ValueError as error:
+        raise ValueError(f"{path} was saved by another version of this project: {error}") from error
+    difference = _difference(network.state_dict(), state)
+    if difference:
+        raise ValueError(f"{path} looks like a checkpoint of {name}, but it {difference}: use an undamaged file.")
+    network.load_state_dict(dict(state))
+    return network.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:
+    """The tensors of a file, and the network and options where it is one of ours."""
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: give the path of a checkpoint.")
+    if path.suffix == ".safetensors":
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+                metadata = file.metadata() or {}
+        except (safetensors.SafetensorError, OSError) as error:
+            raise ValueError(f"{path} cannot be read as safetensors ({error}): get it again.") from error
+        if METADATA not in metadata:
+            return state, None
+        made_by = json.loads(metadata[METADATA])
+        return state, (made_by["network"], made_by["options"])
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is not a PyTorch checkpoint of nothing but tensors: give one that is.") from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} cannot be read as a PyTorch checkpoint ({reason}): get it again.") from error
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        if state:
+            return state, None
+    raise ValueError(f"{path} holds no parameters: give a checkpoint, a mapping of names to tensors.")
+
+
+def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters under the names of this project, which are BasicSR's."""
+    renamed = {}
+    for key, value in state.items():
+        key = PREFIXES.sub("", key)
+        if key == "step_counter":  # mmagic counts its training steps in the generator
+            continue
+        for pattern, replacement in MMAGIC:
+            key = pattern.sub(replacement, key)
+        key = MMAGIC_FLOW.sub(lambda match: f"{match[1]}.{2 * int(match[2])}.", key)
+        renamed[key] = value
+    return renamed
+
+
+def _recognise(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
+    for name, kind in sorted(NETWORKS.items()):
+        options = kind.options_of(state)
+        if options is not None:
+            return name, options
+    return None
+
+
+def _foreign(path: Path, state: Mapping[str, Tensor], found: str | None, expect: str | None) -> str:
+    """The sentence for a file that is not of the network wanted, or of none that is registered."""
+    like = found or next((name for name, keys in FAMILIAR.items() if all(key in state for key in keys)), None)
+    reference = expect or _nearest(state)
+    difference = _difference(_blank(reference), state) if reference else f"has {_some(state)}"
+    likeness = f"looks like a checkpoint of {like}" if like else "looks like a checkpoint of no known network"
+    wanted = f", not of {expect}" if expect else ""
+    compared = "" if expect or not reference else f"; compared with {reference},"
+    mend = f"give a checkpoint of {expect or ' or '.join(_loadable())}."
+    return f"{path} {likeness}{wanted}{compared or ':'} it {difference}; {mend}"
+
+
+def _loadable() -> list[str]:
+    """The networks that have parameters."""
+    return [name for name in sorted(NETWORKS) if _blank(name)]
+
+
+def _blank(name: str) -> dict[str, Tensor]:
+    """The names and shapes of a network's parameters and buffers, without their values."""
+    with torch.device("meta"):
+        return create(name).state_dict()
+
+
+def _nearest(state: Mapping[str, Tensor]) -> str | None:
+    """The registered network that shares most names with a checkpoint, if any."""
+    shared = {name: len(_blank(name).keys() & state.keys()) for name in sorted(NETWORKS)}
+    best = max(shared, key=lambda name: shared[name])
+    return best if shared[best] else None
+
+
+def _difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What a checkpoint lacks or has besides, or the first wrong shape; empty if it fits."""
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unexpected {_some(unexpected)}"] * bool(unexpected)
+    if parts:
+        return " and ".join(parts)
+    for key, value in wanted.items():
+        if value.shape != found[key].shape:
+            return f"has {key!r} of shape {tuple(found[key].shape)} instead of {tuple(value.shape)}"
+    return ""
+
+
+def _some(keys: Iterable[str]) -> str:
+    keys = list(keys)
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return f"{keys[0]!r}{more}" if keys else "no tensors"

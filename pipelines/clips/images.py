@@ -1,0 +1,108 @@
+"""Frames as PNG files: (H, W, 3) uint8 RGB.
+
+Grey and palette images become RGB without loss. Images with transparency or 16 bits would have to be
+changed to fit, so they are refused. Specification: W3C, Portable Network Graphics, third edition, 2025.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from pipelines.errors import VSRError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = len(_SIGNATURE) + 8 + 13  # the signature, then IHDR's length, type and data
+_ALPHA = frozenset({4, 6})  # colour types
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a PNG file, from its header alone.
+
+    Raises:
+        VSRError: it cannot be read, is not a PNG, or has transparency or 16 bits.
+    """
+    with _open(path) as file:
+        return _header(file.read(_HEADER_BYTES), path)
+
+
+def read_png(path: Path) -> np.ndarray:
+    """The image: (H, W, 3) uint8 RGB.
+
+    Raises:
+        VSRError: it cannot be read, is not a PNG, is cut short or damaged, or has transparency or 16 bits.
+    """
+    with _open(path) as file:
+        data = file.read()
+    size = _header(data, path)
+    _check_chunks(data, path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None or image.shape != (*size, 3):
+        raise _damaged(path)
+    return image
+
+
+def write_png(path: Path, frame: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB; the file appears complete.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    _, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data.tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise VSRError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
+
+
+def _header(data: bytes, path: Path) -> tuple[int, int]:
+    if not data.startswith(_SIGNATURE[: len(data)]):  # an empty file is one cut short
+        raise VSRError(f"{path} is not a PNG file, whatever its name says: convert it, e.g. `ffmpeg -i {path.name} frame.png`.")
+    if len(data) < _HEADER_BYTES:
+        raise _damaged(path)
+    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    if depth == 16:
+        raise VSRError(f"{path} has 16 bits per channel, frames have 8: convert it, e.g. with ffmpeg's `-pix_fmt rgb24`.")
+    if colour in _ALPHA:
+        raise _transparent(path)
+    return height, width
+
+
+def _check_chunks(data: bytes, path: Path) -> None:
+    """Every chunk up to IEND is whole and has its checksum."""
+    position = len(_SIGNATURE)
+    view = memoryview(data)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data) or zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            break
+        if kind == b"tRNS":
+            raise _transparent(path)
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise _damaged(path)
+
+
+def _damaged(path: Path) -> VSRError:
+    return VSRError(f"{path} is damaged or cut short: copy or export it again.")
+
+
+def _transparent(path: Path) -> VSRError:
+    return VSRError(f"{path} has transparency, frames are opaque RGB: convert it, e.g. with ffmpeg's `-pix_fmt rgb24`.")

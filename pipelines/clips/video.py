@@ -1,0 +1,482 @@
+"""Video files in and out, and H.264 as a degradation: the only module that knows ffmpeg.
+
+The binary is the one that imageio-ffmpeg ships (`IMAGEIO_FFMPEG_EXE` names another); its argument
+lists are built by ffmpeg-python. Frames pass through pipes, decoded ones as binary PPM, whose header
+says their size: memory does not grow with the length of a video.
+
+Colour: a file's own matrix and range tags are used to read it, ITU-R BT.601 limited where it has
+none (ffmpeg's rule). `encode` writes BT.709 limited and says so in the file, so that a player and
+`decode` both get the same colours back. `x264` uses BT.601 limited in both directions: what
+`ffmpeg -i %08d.png -pix_fmt yuv420p` does, the command behind published compressed test sets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+
+from pipelines.errors import VSRError
+
+READABLE = frozenset({".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"})
+"""File name suffixes that are taken for videos."""
+WRITABLE = frozenset({".m4v", ".mkv", ".mov", ".mp4"})
+"""Containers that `encode` writes H.264 into."""
+
+_SWSCALE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_DAMAGE = re.compile(r"^\[.*(?:ended prematurely|corrupt|partial file|moov atom not found)", re.IGNORECASE | re.MULTILINE)
+_DISCARD = 4  # AV_PKT_FLAG_DISCARD: decoded but not shown, as frames before the start of an edit list
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds, counted and not guessed.
+
+    `width` and `height` are those of decoded frames, after the file's rotation. `fps` is the exact
+    rate, or the mean rate where `variable` says that frames are not evenly spaced; `frames` counts
+    the frames shown. `start` is the time of the first one in seconds, counted from the start of
+    the file (sound may begin earlier). `audio` names the codecs of the sound tracks. `primaries`
+    and `transfer` are the colour tags, None where the file has none.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    variable: bool
+    start: Fraction
+    audio: tuple[str, ...]
+    primaries: str | None
+    transfer: str | None
+
+    @property
+    def has_audio(self) -> bool:
+        return bool(self.audio)
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read all packets of a video file and decode its first frame.
+
+    Raises:
+        VSRError: the file is missing, has no video, is cut short or damaged.
+    """
+    packets, header = _packets(path)
+    with contextlib.closing(_pipe(_reading(_url(path), **{"frames:v": 1}), path)) as frames:
+        first = next(frames, None)
+    if first is None:
+        raise _damaged(path, "none of its frames can be decoded")
+    fps, variable = _rate(packets, header)
+    start = min(packet.time for packet in packets) * packets[0].base
+    audio = re.findall(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    return VideoInfo(first.shape[1], first.shape[0], fps, len(packets), variable, start, tuple(audio), *_colour(header))
+
+
+def decode(path: Path) -> Iterator[np.ndarray]:
+    """All frames of a video, streamed: (H, W, 3) uint8 RGB each.
+
+    Every coded frame comes exactly once, whatever its time stamp, turned by the file's rotation.
+
+    Raises:
+        VSRError: the file is missing, has no video, is cut short or damaged; damage inside a frame
+            shows when that frame is reached.
+    """
+    packets, _ = _packets(path)
+    yield from _counted(_pipe(_reading(_url(path)), path), len(packets), path)
+
+
+def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audio_from: Path | None = None) -> None:
+    """Write a video that plays everywhere: H.264 4:2:0 at CRF 12, in the container of the suffix.
+
+    The file appears under its name when it is complete.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, one size. H and W are even: 4:2:0 has no odd sizes, and padding,
+            or a profile that few players know, would be a silent change.
+        path: `.mp4`, `.m4v`, `.mov` or `.mkv`; an existing file is replaced.
+        fps: frames per second.
+        audio_from: a video whose sound tracks, their offset to the picture, and colour primaries are
+            taken over. Tracks are copied; those that few players know in an MP4 become AAC.
+
+    Raises:
+        VSRError: no frames, an odd size, frames of different sizes, an unknown container, no
+            libx264, or the disk is full.
+    """
+    check_x264()
+    if path.suffix.lower() not in WRITABLE:
+        raise VSRError(
+            f"{path} cannot be written: name it with one of {', '.join(sorted(WRITABLE))}, or give a folder for PNG frames."
+        )
+    if path.is_dir():
+        raise VSRError(f"{path} is a folder: choose another name for the video.")
+    sound = probe(audio_from) if audio_from else None
+    checked, (height, width) = _even(frames, f"{path.name} (H.264 4:2:0)", "write a folder of PNG frames instead")
+    offset = {"itsoffset": float(sound.start)} if sound and sound.start else {}
+    primaries, transfer = (sound.primaries, sound.transfer) if sound else (None, None)
+    picture = _yuv(
+        ffmpeg.input("pipe:", **_raw(height, width, fps), **offset), "bt709", primaries or "bt709", transfer or "bt709"
+    )
+    options: dict[str, Any] = {"c:v": "libx264", "preset": "medium", "crf": 12, "fps_mode": "passthrough"}
+    tracks = []
+    if sound and sound.audio and audio_from:
+        tracks.append(ffmpeg.input(_url(audio_from), protocol_whitelist="file,pipe")["a"])
+        for index, codec in enumerate(sound.audio):
+            common = path.suffix.lower() == ".mkv" or codec in {"aac", "ac3", "alac", "eac3", "mp3"}
+            options[f"c:a:{index}"] = "copy" if common else "aac"
+    if path.suffix.lower() != ".mkv":
+        options["movflags"] = "+faststart"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        _feed(_arguments(ffmpeg.output(picture, *tracks, _url(partial), **options)), checked, str(path))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def x264(
+    frames: Iterable[np.ndarray], fps: Fraction | float, crf: int, preset: str
+) -> Iterator[tuple[Iterator[np.ndarray], dict[str, Any]]]:
+    """Compress a clip with x264 at a constant rate factor, 4:2:0, and decode it again.
+
+    One encoder thread and no time stamps: the same frames give the same bytes.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, one size, H and W even.
+        fps: frames per second, which x264's rate control looks at.
+        crf: 0 (all but lossless) to 51.
+        preset: x264's name for its effort.
+
+    Returns:
+        A context of the decoded frames, (H, W, 3) uint8 RGB, streamed from a temporary file that
+        lives as long as the context, and of what was done: `arguments` (ffmpeg's, exactly, of the
+        coder and of the decoder), `ffmpeg` and `encoder` (versions), `matrix`, `bytes`, `bit_rate`
+        (bits per second) and `frame_bytes` (in coding order).
+
+    Raises:
+        VSRError: no frames, an odd size, frames of different sizes, no libx264, or the disk is full.
+    """
+    check_x264()
+    checked, (height, width) = _even(frames, "H.264 4:2:0", "crop HR so that LR is even, or use a recipe without x264")
+    with tempfile.TemporaryDirectory(prefix="vsr-x264-") as folder:
+        stream = Path(folder) / "clip.h264"
+        picture = _yuv(ffmpeg.input("pipe:", **_raw(height, width, fps)), "smpte170m")
+        options = {
+            "c:v": "libx264",
+            "preset": preset,
+            "crf": crf,
+            "threads": 1,
+            "fps_mode": "passthrough",
+            "flags:v": "+bitexact",
+        }
+        coder = _arguments(ffmpeg.output(picture, stream.name, format="h264", **options))
+        _feed(coder, checked, "the x264 step", stream.parent)
+        decoder = _reading(stream.name, framerate=str(rational(fps)))
+        sizes = [packet.size for packet in _packets(stream)[0]]
+        data = stream.read_bytes()
+        version = re.search(rb"x264 - (core [^-]*?) - ", data)
+        info = {
+            "arguments": {"coder": coder, "decoder": decoder},
+            "ffmpeg": _version(_binary()),
+            "encoder": f"x264 {version[1].decode()}" if version else "x264",
+            "matrix": "BT.601 limited",
+            "bytes": len(data),
+            "bit_rate": round(len(data) * 8 * float(fps) / len(sizes)),
+            "frame_bytes": sizes,
+        }
+        del data
+        with contextlib.closing(_counted(_pipe(decoder, stream, stream.parent), len(sizes), stream)) as decoded:
+            yield decoded, info
+
+
+def check_x264() -> None:
+    """Make sure that H.264 can be written.
+
+    Raises:
+        VSRError: there is no ffmpeg, or it was built without libx264; says what to run.
+    """
+    binary = _binary()
+    if not _has_x264(binary):
+        raise VSRError(
+            f"{binary} has no libx264: unset IMAGEIO_FFMPEG_EXE or set it to an ffmpeg that has, "
+            "or run `pip install --force-reinstall imageio-ffmpeg`."
+        )
+
+
+def rational(fps: Fraction | float) -> Fraction:
+    """A frame rate as the fraction that is meant: 29.97002997… is 30000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+# ---------------------------------------------------------------- what a file holds
+
+
+@dataclass(frozen=True)
+class _Packet:
+    time: int  # of its frame, in units of `base` seconds
+    duration: int
+    size: int  # in bytes
+    base: Fraction
+
+
+def _packets(path: Path) -> tuple[list[_Packet], str]:
+    """The packets of the frames shown, without decoding them, and ffmpeg's description of the file."""
+    if not path.is_file():
+        raise VSRError(f"{path} {'is not a file' if path.exists() else 'does not exist'}: give the path of a video file.")
+    if not _boxes_are_whole(path):
+        raise _damaged(path, "it ends before its header says")
+    source = ffmpeg.input(_url(path), protocol_whitelist="file,pipe")["v:0"]
+    # `-v info` puts the description of the streams on stderr.
+    command = [_binary(), "-hide_banner", "-nostdin", "-v", "info", "-xerror"]
+    done = _capture([*command, *ffmpeg.output(source, "pipe:", format="framecrc", vcodec="copy").get_args()])
+    header, log = done.stdout.decode(), done.stderr.decode(errors="replace")
+    if "Stream #0:" in log and not re.search(r"Stream #0:\d+.*?: Video: ", log):
+        raise VSRError(f"{path} has no video stream: give a video file.")
+    if done.returncode or _DAMAGE.search(log):
+        raise _damaged(path, _reason(log))
+    base = Fraction(*map(int, re.findall(r"#tb 0: (\d+)/(\d+)", header)[0])) if "#tb 0:" in header else Fraction(1)
+    packets: list[_Packet] = []
+    for line in header.splitlines():
+        fields = [part.strip() for part in line.split(",")]
+        if line.startswith("#") or len(fields) < 6:
+            continue
+        flags = next((int(part[2:], 16) for part in fields[6:] if part.startswith("F=")), 0)
+        if not flags & _DISCARD:
+            shown = fields[2] if fields[2] != "NOPTS" else fields[1]
+            time = int(shown) if shown != "NOPTS" else len(packets) * int(fields[3])
+            packets.append(_Packet(time, int(fields[3]), int(fields[4]), base))
+    if not packets:
+        raise _damaged(path, "it has no frames")
+    return packets, log
+
+
+def _boxes_are_whole(path: Path) -> bool:
+    """False where a top box of an MP4 or QuickTime file (ISO/IEC 14496-12, 4.2) reaches beyond the end of the file.
+
+    Without this a file cut exactly between two frames would read as a shorter, sound one.
+    """
+    end = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while position + 8 <= end:
+            file.seek(position)
+            header = file.read(16)
+            if position == 0 and header[4:8] not in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}:
+                return True
+            size = int.from_bytes(header[:4])
+            if size == 1:
+                size = int.from_bytes(header[8:16])
+            if size < 8:  # 0 reaches to the end; less is padding
+                return True
+            position += size
+    return position <= end
+
+
+def _rate(packets: Sequence[_Packet], header: str) -> tuple[Fraction, bool]:
+    """The frame rate and whether it varies, from the times of the frames.
+
+    Containers round times to their own unit (1 ms in Matroska), so a steady rate is one that explains
+    every time to within a unit. Of several such the one that the header prints, to two digits, is meant.
+    """
+    base = packets[0].base
+    times = sorted(packet.time for packet in packets)
+    printed = re.search(r"Video: .*? ([\d.]+) fps", header)
+    if len(times) == 1 or times[0] == times[-1]:
+        return (rational(float(printed[1])) if printed and float(printed[1]) else Fraction(25)), False
+    mean = Fraction(len(times) - 1, times[-1] - times[0]) / base
+    candidates = [Fraction(round(mean)), Fraction(round(mean * Fraction(1001, 1000))) * Fraction(1000, 1001), rational(mean), mean]
+    if printed:
+        candidates.sort(key=lambda rate: abs(rate - Fraction(printed[1])) > Fraction(1, 200))
+    for rate in candidates:
+        if rate and all(abs(time - times[0] - index / (rate * base)) <= 1 for index, time in enumerate(times)):
+            return rate, False
+    return mean, True
+
+
+def _colour(header: str) -> tuple[str | None, str | None]:
+    """Primaries and transfer from ffmpeg's stream line: `(tv, bt709, …)` or `(tv, bt2020nc/bt2020/smpte2084, …)`."""
+    line = re.search(r"Stream #0:\d+.*?: Video: .*", header)
+    tags = re.search(r"\((?:tv|pc), ([a-z][\w-]*\d[\w-]*(?:/[\w-]+){0,2})[,)]", line[0]) if line else None
+    if not tags:
+        return None, None
+    names = tags[1].split("/")
+    primaries, transfer = names[1:] if len(names) == 3 else (names[0], names[0])
+    return (None if primaries == "unknown" else primaries), (None if transfer == "unknown" else transfer)
+
+
+# ---------------------------------------------------------------- ffmpeg's processes
+
+
+def _binary() -> str:
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise VSRError("there is no ffmpeg: run `pip install imageio-ffmpeg`, or set IMAGEIO_FFMPEG_EXE to one.") from error
+
+
+@lru_cache(maxsize=8)
+def _has_x264(binary: str) -> bool:
+    return b"Encoder libx264" in _capture([binary, "-hide_banner", "-h", "encoder=libx264"]).stdout
+
+
+@lru_cache(maxsize=8)
+def _version(binary: str) -> str:
+    found = re.match(rb"ffmpeg version (\S+)", _capture([binary, "-version"]).stdout)
+    return found[1].decode() if found else "unknown"
+
+
+def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise _cannot_run(command[0], error) from error
+
+
+def _cannot_run(binary: str, error: OSError) -> VSRError:
+    return VSRError(f"{binary} cannot be run ({error.strerror}): unset IMAGEIO_FFMPEG_EXE, or set it to an ffmpeg.")
+
+
+def _url(path: Path) -> str:
+    """A path that ffmpeg takes for nothing but a file."""
+    return f"file:{path.resolve()}"
+
+
+def _raw(height: int, width: int, fps: Fraction | float) -> dict[str, Any]:
+    return {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "framerate": str(rational(fps))}
+
+
+def _yuv(picture: Any, matrix: str, primaries: str | None = None, transfer: str | None = None) -> Any:
+    """RGB to tagged 4:2:0 limited."""
+    tags = {"range": "tv", "colorspace": matrix, "color_primaries": primaries, "color_trc": transfer}
+    scaled = picture.filter("scale", out_color_matrix=matrix, out_range="tv", flags=_SWSCALE).filter("format", "yuv420p")
+    return scaled.filter("setparams", **{key: value for key, value in tags.items() if value})
+
+
+def _reading(url: str, **options: Any) -> list[str]:
+    """Arguments that give the first video stream of a file as PPM on stdout and stop at the first fault."""
+    last = {key: options.pop(key) for key in [key for key in options if key.startswith("frames")]}
+    source = ffmpeg.input(url, protocol_whitelist="file,pipe", err_detect="explode", threads=1, **options)["v:0"]
+    rgb = source.filter("scale", out_range="pc", flags=_SWSCALE).filter("format", "rgb24")
+    return _arguments(ffmpeg.output(rgb, "pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough", **last))
+
+
+def _arguments(output: Any) -> list[str]:
+    return ["-hide_banner", "-v", "error", "-xerror", "-y", "-filter_complex_threads", "1", *output.get_args()]
+
+
+def _pipe(arguments: Sequence[str], path: Path, folder: Path | None = None) -> Generator[np.ndarray, None, None]:
+    """The frames that ffmpeg writes as PPM, until it ends; `path` is what it reads."""
+    binary = _binary()
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                [binary, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=folder
+            )
+        except OSError as error:
+            raise _cannot_run(binary, error) from error
+        stdout = cast(io.BufferedReader, process.stdout)
+        try:
+            while stdout.readline():  # "P6"
+                width, height = map(int, stdout.readline().split())
+                stdout.readline()  # the largest value, 255
+                frame = np.empty((height, width, 3), np.uint8)
+                if stdout.readinto(frame.data) != frame.nbytes:
+                    break
+                yield frame
+            process.wait()
+            log.seek(0)
+            message = log.read().decode(errors="replace")
+        finally:
+            stdout.close()
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise _damaged(path, _reason(message))
+
+
+def _counted(frames: Generator[np.ndarray, None, None], expected: int, path: Path) -> Generator[np.ndarray, None, None]:
+    count = 0
+    with contextlib.closing(frames):
+        for frame in frames:
+            count += 1
+            yield frame
+    if count != expected:
+        raise _damaged(path, f"it has {expected} frames, of which {count} can be decoded")
+
+
+def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, folder: Path | None = None) -> None:
+    """Run ffmpeg on raw frames given to its stdin."""
+    binary = _binary()
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                [binary, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, cwd=folder
+            )
+        except OSError as error:
+            raise _cannot_run(binary, error) from error
+        stdin = cast(IO[bytes], process.stdin)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # ffmpeg ended early: its message says why
+                for frame in frames:
+                    stdin.write(np.ascontiguousarray(frame).data)
+                stdin.close()
+            process.wait()
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                stdin.close()
+            process.kill()
+            process.wait()
+        log.seek(0)
+        message = log.read().decode(errors="replace")
+    if "No space left on device" in message:
+        raise VSRError(f"{target} cannot be written, the disk is full: free some space and run again.")
+    if process.returncode:
+        raise VSRError(f"{target} failed, ffmpeg says: {_reason(message)}.")
+
+
+def _even(frames: Iterable[np.ndarray], what: str, instead: str) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
+    """The frames, checked as they pass, and their (height, width)."""
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise VSRError(f"{what} was given no frames: check its source.")
+    height, width = first.shape[:2]
+    if height % 2 or width % 2:
+        raise VSRError(f"{what} cannot take frames of {width}x{height}, both sides must be even: {instead}.")
+
+    def checked() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(itertools.chain([first], iterator)):
+            if frame.shape != first.shape:
+                raise VSRError(
+                    f"{what}: frame {index} is {frame.shape[1]}x{frame.shape[0]} but the first is {width}x{height}: make them one size."
+                )
+            yield frame
+
+    return checked(), (height, width)
+
+
+def _damaged(path: Path, reason: str) -> VSRError:
+    return VSRError(f"{path} is damaged or cut short ({reason}): copy or encode it again.")
+
+
+def _reason(log: str) -> str:
+    """The first fault of ffmpeg's log, without the addresses of its objects."""
+    damage = _DAMAGE.search(log)
+    faults = [line for line in log[damage.start() if damage else 0 :].splitlines() if line.strip()]
+    # A tag in brackets says which part of ffmpeg speaks: of faults, and not of the streams it found.
+    told = next((line for line in faults if line.startswith("[")), faults[0] if faults else "no reason given")
+    return re.sub(r"^(\[[^]]*\] ?)+", "", told).strip().rstrip(".")

@@ -1,0 +1,78 @@
+"""What a method costs: parameters, and multiply-accumulate operations per frame."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torchvision.ops  # noqa: F401 - registers deform_conv2d
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import Network
+from pipelines.errors import VSRError
+
+DEFORM = torch.ops.torchvision.deform_conv2d
+
+SHORT = 8
+"""Frames of the shortest clip whose every further frame costs the same: more than any network looks back."""
+
+
+def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[str, float]:
+    """Count a network's parameters and operations without computing anything.
+
+    The convention of the published tables: convolutions and matrix products are counted, interpolation,
+    warping and element-wise operations are not, and the operations of a clip of `frames` frames are
+    divided evenly among them (so that BasicVSR's two flows between neighbours count as 2 (T-1)/T).
+
+    Args:
+        network: a registered network.
+        height: of the LR frame, in pixels.
+        width: of the LR frame, in pixels.
+        frames: of the clip.
+
+    Returns:
+        `parameters`; `gmacs`, 10^9 multiply-accumulates per frame; `gmacs_without_deform`, the same
+        without the deformable convolutions themselves (their offset convolutions stay), as some tables
+        have it.
+
+    Raises:
+        VSRError: the clip is shorter than the network needs or has no pixels.
+    """
+    if frames < network.min_frames or min(height, width) < 1:
+        raise VSRError(
+            f"the cost of {network.name} on {frames} frames of {width}x{height} is not defined: "
+            f"give at least {network.min_frames} frames of at least 1x1."
+        )
+    shapes_only = copy.deepcopy(network).to("meta").eval()
+    total, deform = _clip_flops(shapes_only, frames, height, width)
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gmacs": total / (2e9 * frames),
+        "gmacs_without_deform": (total - deform) / (2e9 * frames),
+    }
+
+
+def _clip_flops(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
+    """Operations of a clip, and those of them in deformable convolutions, a multiply-add being two.
+
+    Every frame of a clip costs the same but for a few at its ends, so long clips are extrapolated.
+    """
+    if frames <= SHORT + 1:
+        return _count(network, frames, height, width)
+    short, longer = (_count(network, count, height, width) for count in (SHORT, SHORT + 1))
+    total, deform = (one + (frames - SHORT) * (other - one) for one, other in zip(short, longer, strict=True))
+    return total, deform
+
+
+def _count(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
+    counter = FlopCounterMode(display=False, custom_mapping={DEFORM: _deform_flops})
+    with torch.no_grad(), counter:
+        network(torch.empty(1, frames, 3, height, width, device="meta"))
+    return counter.get_total_flops(), counter.get_flop_counts().get("Global", {}).get(DEFORM, 0)
+
+
+def _deform_flops(x: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    """Twice the multiplications of the convolution; sampling is not counted, like all interpolation."""
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])

@@ -1,0 +1,295 @@
+"""Evaluates a network on clips and writes what was found."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from models import Network
+from models.resize import imresize
+from pipelines import networks, whole
+from pipelines.clips.images import write_png
+from pipelines.clips.store import Store
+from pipelines.errors import VSRError
+from pipelines.evaluation import protocols as registry
+from pipelines.evaluation.protocols import Protocol
+from pipelines.evaluation.restore import quantise, restore, to_tensor
+from pipelines.evaluation.score import Row, Scorer, pairs, summarise
+
+SAMPLES = ("lr", "bicubic", "restored", "truth")
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What evaluating one clip gave.
+
+    `rows` are the values per frame, protocol and metric; `seconds_per_frame` is the time from 8-bit LR
+    frames to 8-bit restored frames; `sample` holds the middle frame as (H, W, 3) uint8 under the names
+    of `SAMPLES`; `lr` is (h, w); `device` and `threads` say where it ran.
+    """
+
+    clip: str
+    rows: list[Row]
+    seconds_per_frame: float
+    frames: int
+    sample: dict[str, np.ndarray]
+    lr: tuple[int, int]
+    device: str
+    threads: int
+
+
+class Evaluate:
+    """A worker: loads the network once, then evaluates clip after clip.
+
+    Args:
+        checkpoint: of a network, as `models.load` reads it.
+        hr: path of the store of HR clips.
+        lr: path of the store of LR clips.
+        protocols: names of protocols.
+        window: frames per pass, see `restore`.
+        overlap: frames dropped at each side of a pass that has a neighbour there.
+        device: where the network runs.
+
+    Raises:
+        VSRError: the checkpoint, a store or a protocol cannot be used.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        hr: Path | str,
+        lr: Path | str,
+        protocols: Sequence[str],
+        window: int,
+        overlap: int,
+        device: str = "cpu",
+    ) -> None:
+        self.network = networks.load(checkpoint)
+        self._protocols = [registry.get(name) for name in protocols]
+        self._hr, self._lr = Store(hr), Store(lr)
+        self._window, self._overlap, self._device = window, overlap, device
+
+    def __call__(self, clip: str) -> Iterator[ClipResult]:
+        """Evaluate the clip of that name; gives one result."""
+        frames = self._lr.clips[clip].frames if clip in self._lr.clips else 0
+        yield evaluate_clip(
+            self.network,
+            self._hr.frames(clip),
+            self._lr.frames(clip),
+            clip,
+            frames,
+            self._protocols,
+            window=self._window,
+            overlap=self._overlap,
+            device=self._device,
+        )
+
+
+def evaluate_clip(
+    network: Network,
+    hr: Iterable[np.ndarray],
+    lr: Iterable[np.ndarray],
+    clip: str,
+    frames: int,
+    protocols: Sequence[Protocol],
+    *,
+    window: int,
+    overlap: int,
+    metrics: Sequence[str] = ("psnr", "ssim"),
+    device: torch.device | str = "cpu",
+) -> ClipResult:
+    """Restore a clip and score it by several protocols, with one pass over its frames.
+
+    Args:
+        network: see `restore`.
+        hr: true frames (H, W, 3) uint8; they may be larger than the restored ones by what the degradation
+            cropped at the right and below to get whole LR pixels.
+        lr: LR frames (h, w, 3) uint8.
+        clip: its name.
+        frames: how many it has, which says the middle one.
+        protocols: what of it is scored.
+        window: frames per pass, see `restore`.
+        overlap: frames dropped at each side of a pass, see `restore`.
+        metrics: names of metrics.
+        device: where the network runs.
+
+    Raises:
+        VSRError: the clips do not belong together, cannot be restored, or there is nothing to score.
+    """
+    middle = frames // 2
+    sample: dict[str, np.ndarray] = {}
+
+    def passing() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(lr):
+            if index == middle:
+                sample["lr"] = frame
+            yield frame
+
+    clock = _Clock()
+    scorers = [Scorer(clip, protocol, metrics) for protocol in protocols]
+    restored_frames = clock.time(restore(network, passing(), window=window, overlap=overlap, device=device))
+    try:
+        for index, (restored, truth) in enumerate(pairs(restored_frames, hr, clip)):
+            truth = _crop(truth, restored, network.scale, f"clip {clip!r} frame {index}")
+            for scorer in scorers:
+                scorer.add(restored, truth)
+            if index == middle:
+                sample.update(restored=restored, truth=truth, bicubic=_bicubic(sample["lr"], restored, network.scale))
+    except VSRError as error:
+        raise error if repr(clip) in str(error) else VSRError(f"clip {clip!r}: {error}") from error
+    if clock.count != frames:
+        raise VSRError(f"clip {clip!r} has {clock.count} frames but its store says {frames}: run the stage that makes it again.")
+    return ClipResult(
+        clip=clip,
+        rows=[row for scorer in scorers for row in scorer.rows()],
+        seconds_per_frame=clock.seconds / clock.count,
+        frames=frames,
+        sample={name: sample[name] for name in SAMPLES},
+        lr=(sample["lr"].shape[0], sample["lr"].shape[1]),
+        device=torch.device(device).type,
+        threads=torch.get_num_threads(),
+    )
+
+
+class _Clock:
+    """Adds up the time that an iterator takes for its items."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.count = 0
+
+    def time(self, items: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        while True:
+            start = time.perf_counter()
+            item = next(items, None)
+            self.seconds += time.perf_counter() - start
+            if item is None:
+                return
+            self.count += 1
+            yield item
+
+
+def _crop(truth: np.ndarray, restored: np.ndarray, scale: float, where: str) -> np.ndarray:
+    height, width = restored.shape[:2]
+    slack = truth.shape[0] - height, truth.shape[1] - width
+    if min(slack) < 0 or max(slack) >= max(scale, 1):
+        raise VSRError(
+            f"{where}: restored is {width}x{height} but its truth is {truth.shape[1]}x{truth.shape[0]}: "
+            f"evaluate on LR clips that are {scale:g} times smaller than their HR clips."
+        )
+    return truth[:height, :width]
+
+
+def _bicubic(lr: np.ndarray, restored: np.ndarray, scale: float) -> np.ndarray:
+    return quantise(imresize(to_tensor([lr])[0], scale))[: restored.shape[0], : restored.shape[1]]
+
+
+def timing(results: Sequence[ClipResult]) -> dict[str, Any]:
+    """How long restoring took: seconds per frame, the median over clips of the size that the first clip has.
+
+    Returns:
+        `{"seconds_per_frame", "device", "threads", "lr": [h, w]}`.
+    """
+    first = min(results, key=lambda result: result.clip)
+    alike = [result.seconds_per_frame for result in results if result.lr == first.lr]
+    return {
+        "seconds_per_frame": statistics.median(alike),
+        "device": first.device,
+        "threads": first.threads,
+        "lr": list(first.lr),
+    }
+
+
+def write_results(
+    folder: Path,
+    header: Mapping[str, Any],
+    results: Sequence[ClipResult],
+    cost: Mapping[str, Any],
+    timing: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Write the results of a method on a pair; the folder appears whole, an older one is replaced.
+
+    ================== =====================================================================
+    `metrics.json`     the header, the means by protocol and clip, the cost
+    `frames.parquet`   clip, frame, protocol, metric, value
+    `timing.json`      what differs from run to run
+    `samples/<clip>/`  the middle frame: `lr.png`, `bicubic.png`, `restored.png`, `truth.png`
+    ================== =====================================================================
+
+    All but `timing.json` are the same bytes for the same results in any order.
+
+    Args:
+        folder: where to.
+        header: `method`, `network`, `corpus`, `degradation`, `split`, `notes`, `inputs`.
+        results: one per clip.
+        cost: of `cost`, with `lr`: [h, w].
+        timing: of `timing`.
+
+    Returns:
+        The means by protocol, see `summarise`.
+
+    Raises:
+        VSRError: there are no results, or two of one clip.
+    """
+    results = sorted(results, key=lambda result: result.clip)
+    names = [result.clip for result in results]
+    if not names or len(set(names)) < len(names):
+        raise VSRError(f"{folder} cannot be written from the clips {names}: evaluate at least one, and each once.")
+    rows = [row for result in results for row in result.rows]
+    used = list(dict.fromkeys(row["protocol"] for row in rows))
+    means = {name: summarise(row for row in rows if row["protocol"] == name) for name in used}
+    found = {**header, "applicable": True, "reason": None, "lead_protocol": used[0], "protocols": means, "cost": dict(cost)}
+    with whole.folder(folder) as building:
+        _write_json(building / "metrics.json", found)
+        _write_json(building / "timing.json", timing)
+        _write_frames(building / "frames.parquet", rows)
+        for result in results:
+            _write_sample(building / "samples" / urllib.parse.quote(result.clip, safe=" ()"), result.sample)
+    return means
+
+
+def write_inapplicable(folder: Path, header: Mapping[str, Any], reason: str) -> None:
+    """Write that a method cannot be tested on a pair, and why; `metrics.json` alone, without scores.
+
+    Args:
+        folder: where to; an older one is replaced.
+        header: as of `write_results`.
+        reason: why, as a part of a sentence.
+    """
+    found = {**header, "applicable": False, "reason": reason, "lead_protocol": None, "protocols": {}, "cost": None}
+    with whole.folder(folder) as building:
+        _write_json(building / "metrics.json", found)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _write_frames(path: Path, rows: Sequence[Row]) -> None:
+    schema = pa.schema(
+        [
+            ("clip", pa.string()),
+            ("frame", pa.int32()),
+            ("protocol", pa.string()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
+
+
+def _write_sample(folder: Path, sample: Mapping[str, np.ndarray]) -> None:
+    folder.mkdir(parents=True)
+    for name in SAMPLES:
+        write_png(folder / f"{name}.png", sample[name])

@@ -1,0 +1,109 @@
+"""Restores clips with a network: whole where they fit, in overlapping windows of time where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import Network
+from pipelines.errors import VSRError
+
+
+def restore(
+    network: Network,
+    frames: Iterable[np.ndarray],
+    *,
+    window: int,
+    overlap: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[np.ndarray]:
+    """Super-resolve a clip frame by frame.
+
+    A clip of at most `window` frames is restored in one pass, as recurrent networks are scored in the
+    literature. A longer one is restored in passes of `window` frames, of which the `overlap` frames next
+    to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
+
+    Args:
+        network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW); moved to `device`.
+        frames: LR frames, (h, w, 3) uint8 RGB.
+        window: frames per pass.
+        overlap: frames dropped at each side of a pass that has a neighbour there.
+        device: where the network runs.
+
+    Yields:
+        As many frames, (s*h, s*w, 3) uint8 RGB.
+
+    Raises:
+        VSRError: the windows do not fit together, the clip is shorter than the network needs, or its
+            frames differ in size.
+    """
+    if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
+        raise VSRError(
+            f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
+            f"give a window of at least {max(2 * overlap + 1, network.min_frames)} and an overlap of at least 0."
+        )
+    network.eval().to(device)
+    clip: list[np.ndarray] = []
+    for clip, first, last in windows(_checked(frames), window, overlap):
+        if len(clip) < network.min_frames:
+            raise VSRError(f"the clip has {len(clip)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
+        restored = _forward(network, clip, device)
+        for index in range(first, last):
+            yield quantise(restored[index])
+    if not clip:
+        raise VSRError("the clip has no frames: there is nothing to restore.")
+
+
+def windows(frames: Iterable[np.ndarray], window: int, overlap: int) -> Iterator[tuple[list[np.ndarray], int, int]]:
+    """Cut a clip into passes: the frames of each, and which of them (first, last excluded) it is to give.
+
+    All passes of a clip that is longer than `window` have just `window` frames, the last one reaching
+    back as far as that takes.
+    """
+    kept: list[np.ndarray] = []
+    base = start = given = 0  # the frame that `kept` begins with, that the next pass begins with, that is wanted next
+    for frame in frames:
+        kept.append(frame)
+        if base + len(kept) > start + window:  # the clip goes on, so this pass is not its last
+            yield kept[start - base : start - base + window], given - start, window - overlap
+            given = start + window - overlap
+            # The last pass may begin at any frame after this pass's first.
+            del kept[: start + 1 - base]
+            base, start = start + 1, start + window - 2 * overlap
+    end = base + len(kept)
+    if end:
+        start = max(0, end - window)
+        yield kept[start - base :], given - start, end - start
+
+
+def quantise(frame: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit."""
+    return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def to_tensor(frames: list[np.ndarray]) -> Tensor:
+    """T frames (H, W, 3) uint8 to (T, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+
+
+# The mode must end before the generator yields, or it would leak into whoever consumes the frames.
+@torch.inference_mode()
+def _forward(network: Network, clip: list[np.ndarray], device: torch.device | str) -> Tensor:
+    return network(to_tensor(clip)[None].to(device))[0]
+
+
+def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    size: tuple[int, ...] | None = None
+    for index, frame in enumerate(frames):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise VSRError(f"LR frame {index} is {frame.dtype} of shape {frame.shape}: give (H, W, 3) uint8 RGB.")
+        size = size or frame.shape
+        if frame.shape != size:
+            raise VSRError(
+                f"LR frame {index} is {frame.shape[1]}x{frame.shape[0]} but those before it are {size[1]}x{size[0]}: "
+                "give frames of one size."
+            )
+        yield frame

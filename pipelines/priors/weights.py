@@ -1,0 +1,225 @@
+"""Published parameters by name: a local folder first, else the publisher's own address, checksum verified.
+
+`VSR_WEIGHTS` names a folder of weights that is looked in first; what is downloaded is kept in
+`$XDG_CACHE_HOME/vsr` (`~/.cache/vsr`). A file is used only if its sha256 is the published one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.errors import VSRError, unknown
+
+_CHUNK = 2**20
+_TIMEOUT = 30.0
+_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is published under one name.
+
+    `files` maps the publisher's file names, which continue the address `url`, to their sha256: all 64
+    hex digits, or the 8 that the publisher puts in the file's name where no more are known; None for
+    a small file whose content only a commit in the address pins. With `folder`, all of them make
+    one folder named like the weights (a model of transformers); otherwise there is one file.
+    `ports` are other files that hold the same network's published parameters under the names this
+    project loads; they are accepted from a local folder and never downloaded.
+    """
+
+    url: str
+    files: Mapping[str, str | None]
+    licence: str
+    folder: bool = False
+    ports: Mapping[str, str] = field(default_factory=dict)
+
+
+def _torchvision(file: str, sha256: str, **ports: str) -> Weights:
+    return Weights(
+        "https://download.pytorch.org/models/", {file: sha256}, "BSD-3-Clause", ports={f"{k}.pth": v for k, v in ports.items()}
+    )
+
+
+def _openmmlab(file: str) -> Weights:
+    """The file name ends in the first 8 digits of its sha256; no more are published."""
+    prefix = file.removesuffix(".pth")[-8:]
+    return Weights("https://download.openmmlab.com/mmediting/restorers/basicvsr/", {file: prefix}, "Apache-2.0")
+
+
+def _sam(size: str, revision: str, sha256: str, config: str | None = None) -> Weights:
+    url = f"https://huggingface.co/facebook/sam-vit-{size}/resolve/{revision}/"
+    return Weights(url, {"config.json": config, "model.safetensors": sha256}, "Apache-2.0", folder=True)
+
+
+REGISTRY: dict[str, Weights] = {
+    # RAFT-small: trained on FlyingChairs and FlyingThings3D by torchvision; the port holds the
+    # original authors' parameters, trained on the same, under torchvision's key names.
+    "raft_small": _torchvision(
+        "raft_small_C_T_V2-01064c6d.pth",
+        "01064c6dba73b0fc9fc8edf772248560a00a3acfd62ac6677e9eeebad9680e27",
+        raft_small_torchvision="944a08988a60eaf765f9f653378d382d63669acafb6613d083ed95875668856c",
+    ),
+    "raft_large": _torchvision(
+        "raft_large_C_T_SKHT_V2-ff5fadd5.pth", "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322"
+    ),
+    # SPyNet as BasicSR converted it, published again by the authors of VRT.
+    "spynet_sintel": Weights(
+        "https://github.com/JingyunLiang/VRT/releases/download/v0.0/",
+        {"spynet_sintel_final-3d2a1287.pth": "3d2a1287666aa71752ebaedc06999212886ef476f77d691a1b0006107088e714"},
+        "CC-BY-NC-4.0",
+    ),
+    "basicvsr_reds4": _openmmlab("basicvsr_reds4_20120409-0e599677.pth"),
+    "basicvsr_vimeo90k_bi": _openmmlab("basicvsr_vimeo90k_bi_20210409-d2d8f760.pth"),
+    "basicvsr_vimeo90k_bd": _openmmlab("basicvsr_vimeo90k_bd_20210409-0154dd64.pth"),
+    "sam_vit_b": _sam(
+        "base",
+        "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
+        "892c410e496344e527255ccdcb2cb7244a609acb5389c7c4fdba1288f861c579",
+        "5ebd0d8643b486f3a716bf17c2a15531eb818b2b96ff0c6c5dcc88fa015161af",
+    ),
+    "sam_vit_l": _sam(
+        "large",
+        "6851e0441005b0fb96f2cc4dfac472f3d1b14af1",
+        "a57e1b13cd1545938dfcbc9fb26df7f60de6650237a9383382a874a623564b81",
+    ),
+    "sam_vit_h": _sam(
+        "huge",
+        "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
+        "edfb0462392541fca9af44ff039bfb32dbd0c939997f3abb77a26e23af7afd7c",
+    ),
+}
+
+
+def resolve(name: str) -> Path:
+    """The verified file of these weights, or the folder of a model of transformers.
+
+    Raises:
+        VSRError: the name is unknown, a file found is not the published one, or it is nowhere and
+            cannot be downloaded; the error says where it was looked for and what to do.
+    """
+    if name not in REGISTRY:
+        raise unknown("weights", name, REGISTRY)
+    weights = REGISTRY[name]
+    cache = _cache()
+    for folder in (*_local(), cache):
+        found = _find(folder, name, weights)
+        if found is not None:
+            return found
+    target = cache / name if weights.folder else cache
+    for file, sha256 in weights.files.items():
+        if not (target / file).exists():
+            _download(name, weights.url + file, target / file, sha256)
+    found = _find(cache, name, weights)
+    assert found is not None
+    return found
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a weights file, or of the parameters in a folder of a model of transformers."""
+    return _sha256(path / "model.safetensors" if path.is_dir() else path)
+
+
+def _local() -> list[Path]:
+    setting = os.environ.get("VSR_WEIGHTS")
+    if not setting:
+        return []
+    if not Path(setting).is_dir():
+        raise VSRError(f"VSR_WEIGHTS={setting} is not a folder: set it to a folder of weights, or unset it.")
+    return [Path(setting)]
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vsr"
+
+
+def _find(folder: Path, name: str, weights: Weights) -> Path | None:
+    """The weights in that folder, verified; None if they are not (all) there."""
+    if weights.folder:
+        parts = {folder / name / file: sha256 for file, sha256 in weights.files.items()}
+        if not all(path.is_file() for path in parts):
+            return None
+        for path, sha256 in parts.items():
+            _verify(name, path, sha256)
+        return folder / name
+    for file, sha256 in (*weights.files.items(), *weights.ports.items()):
+        if (folder / file).is_file():
+            _verify(name, folder / file, sha256)
+            return folder / file
+    return None
+
+
+def _verify(name: str, path: Path, sha256: str | None) -> None:
+    if sha256 is not None and not (actual := _sha256(path)).startswith(sha256):
+        raise VSRError(
+            f"{path} is not the published {name}: its sha256 begins with {actual[:12]}, not {sha256[:12]}; "
+            "remove it, and it is downloaded again."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(name: str, url: str, target: Path, sha256: str | None) -> None:
+    """Fetch to a temporary name beside the target, verify, rename: a file is there whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    partial = Path(temporary)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            try:
+                actual = _fetch(url, file.fileno())
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+                raise _absent(name, url, target, error) from error
+        if sha256 is not None and not actual.startswith(sha256):
+            raise VSRError(
+                f"{url} is not the published {name} (sha256 begins with {actual[:12]}, not {sha256[:12]}): "
+                "is there a proxy in between? Nothing was kept; try again."
+            )
+        partial.chmod(0o644)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fetch(url: str, descriptor: int) -> str:
+    """Copy what is at the address into an open file, saying how far it is; returns the sha256."""
+    sha256 = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+        total = int(response.headers.get("Content-Length") or 0)
+        done, said = 0, time.monotonic()
+        print(f"downloading {url}" + (f" ({total / 1e6:.1f} MB)" if total else ""), file=sys.stderr, flush=True)
+        while chunk := response.read(_CHUNK):
+            sha256.update(chunk)
+            os.write(descriptor, chunk)
+            done += len(chunk)
+            if time.monotonic() - said > _EVERY:
+                said = time.monotonic()
+                share = f" of {total / 1e6:.1f}" if total else ""
+                print(f"  {done / 1e6:.1f}{share} MB", file=sys.stderr, flush=True)
+    if total and done != total:
+        raise http.client.HTTPException(f"the connection broke off after {done} of {total} bytes")
+    return sha256.hexdigest()
+
+
+def _absent(name: str, url: str, target: Path, error: Exception) -> VSRError:
+    looked = ", ".join(str(folder) for folder in (*_local(), _cache()))
+    reason = getattr(error, "reason", None) or error
+    if isinstance(error, urllib.error.HTTPError):
+        reason = f"HTTP {error.code}"
+    where = f"{name}/{target.name}" if REGISTRY[name].folder else target.name
+    return VSRError(
+        f"the weights {name!r} are not in {looked} and {url} cannot be downloaded ({reason}): "
+        f"fetch it on a machine with a network (`curl -LO {url}`), put it into a folder as {where} and set VSR_WEIGHTS to that folder."
+    )

@@ -1,0 +1,1 @@
+"""What the evaluation found, as a page, Markdown, CSV and a table for the terminal."""

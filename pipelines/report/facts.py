@@ -1,0 +1,151 @@
+"""What stands behind the numbers: cost, priors, flow networks, recipes and inputs, in words and rows."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipelines.params import Dis, Felzenszwalb, Params, Raft, Sam, Schedule, Step
+from pipelines.report.results import Cell, Cost, Timing
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What a method costs at an LR size. `seconds` are the least and the most measured per frame over the
+    test pairs, or the one value where they read the same."""
+
+    method: str
+    lr: tuple[int, int]
+    cost: Cost | None
+    timing: Timing | None
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Side information computed on a pair; `stand_in_for` names the model that a classical method replaces."""
+
+    kind: str
+    pair: str
+    model: str
+    stand_in_for: str | None
+
+
+@dataclass(frozen=True)
+class FlowStart:
+    """Where a flow network's parameters come from, and the experiments that begin with it."""
+
+    name: str
+    network: str
+    origin: str
+    experiments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An experiment: which method and profile was trained, on what, for how long."""
+
+    name: str
+    method: str
+    pair: str
+    start: str
+    recipe: str
+
+
+def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
+    """One row per method, LR size and device."""
+    groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        size = cell.cost or cell.timing
+        if size is not None:
+            place = (cell.timing.device, cell.timing.threads, cell.timing.lr) if cell.timing else None
+            groups[methods.index(cell.method), size.lr, cell.cost, place].append(cell)
+    rows = []
+    for group in groups.values():
+        first = group[0]
+        size = first.cost or first.timing
+        assert size is not None
+        seconds = sorted(cell.timing.seconds_per_frame for cell in group if cell.timing)
+        ends = {significant(second): second for second in (seconds[:1] + seconds[-1:])}
+        rows.append(CostRow(first.method, size.lr, first.cost, first.timing, tuple(ends.values())))
+    return sorted(rows, key=lambda row: (methods.index(row.method), row.lr))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A positive number to so many significant digits, without an exponent: 376.7, 0.0123, 1,234."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def priors(params: Params) -> list[Prior]:
+    """The masks and flows of params.yaml."""
+    found = [Prior("masks", f"{masks.corpus} · {masks.degradation}", *_model(masks.model)) for masks in params.masks.values()]
+    return found + [
+        Prior("flows", f"{flows.corpus} · {flows.degradation}", *_model(flows.model)) for flows in params.flows.values()
+    ]
+
+
+def _model(model: Sam | Felzenszwalb | Raft | Dis) -> tuple[str, str | None]:
+    match model:
+        case Sam():
+            return f"Segment Anything ({model.weights})", None
+        case Felzenszwalb():
+            return "Felzenszwalb's graph-based segmentation (scikit-image)", "Segment Anything"
+        case Raft():
+            return f"RAFT ({model.weights}, {model.updates} updates)", None
+        case Dis():
+            return f"dense inverse search (OpenCV, preset {model.preset})", "RAFT"
+
+
+def starts(params: Params) -> list[FlowStart]:
+    """The flow networks of params.yaml."""
+    return [
+        FlowStart(
+            name,
+            start.network,
+            f"trained here on the exact flow of {start.corpus} ({_schedule(start.training)})"
+            if start.training
+            else f"published parameters {start.weights}",
+            tuple(key for key, experiment in params.experiments.items() if experiment.start == name),
+        )
+        for name, start in params.starts.items()
+    ]
+
+
+def _schedule(schedule: Schedule) -> str:
+    size = f"{schedule.clip_length} × {schedule.crop} × {schedule.crop}"
+    return f"{schedule.iterations:,} steps of {schedule.batch} crops of {size}, seed {schedule.seed}"
+
+
+def trained(params: Params) -> list[Trained]:
+    """The experiments of params.yaml."""
+    rows = []
+    for name, experiment in params.experiments.items():
+        profile = params.methods[experiment.method][experiment.profile]
+        method = f"{experiment.method}, {experiment.profile}" + (f" ({_settings(profile.options)})" if profile.options else "")
+        recipe = _schedule(profile.training) if profile.training else "not trained"
+        rows.append(Trained(name, method, f"{experiment.corpus} · {experiment.degradation}", experiment.start, recipe))
+    return rows
+
+
+def recipes(params: Params) -> dict[str, str]:
+    """The tested degradations, step after step."""
+    return {name: ", then ".join(map(_step, params.degradations[name])) for name in params.tests.degradations}
+
+
+def _step(step: Step) -> str:
+    settings = step.model_dump(exclude={"op"})
+    return f"{step.op} ({_settings(settings)})" if settings else step.op
+
+
+def _settings(settings: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items())
+
+
+def inputs(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """The (path, DVC digest) of everything that the results were computed from; a path that changed between them is there twice."""
+    return sorted({item for cell in cells for item in cell.inputs.items()})

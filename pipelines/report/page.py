@@ -1,0 +1,156 @@
+"""The report: one self-contained page, the same in Markdown, and every value as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipelines.params import Params
+from pipelines.report import facts, figures, tables
+from pipelines.report.results import Cell, load
+
+ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything that the page shows of one test pair."""
+
+    anchor: str
+    pair: tables.Pair
+    missing: dict[str, str]
+    chart: Markup | None
+    crops: list[figures.Crops]
+    tables: list[tables.ClipTable]
+    frames: list[tuple[str, Markup]]
+
+
+def write(params: Params, results: Path, out: Path, versions: dict[str, str]) -> None:
+    """Write index.html, report.md and results.csv into `out` from the results that params.yaml names.
+
+    A result that is not there, or does not apply, is shown as such; a result that params.yaml no
+    longer names is passed over. The same inputs give the same bytes.
+
+    Raises:
+        VSRError: a result is damaged.
+    """
+    methods = [*params.baselines, *params.experiments]
+    pairs = tables.tested_pairs(params)
+    named = {(pair.corpus, pair.degradation) for pair in pairs}
+    cells = [cell for cell in load(results) if cell.method in methods and (cell.corpus, cell.degradation) in named]
+    cells.sort(key=lambda cell: methods.index(cell.method))
+    styles = figures.series(methods, set(params.baselines))
+    content = {
+        "about": ABOUT,
+        "suites": [tables.suite(params, key, cells) for key in params.suites],
+        "metrics": tables.METRICS,
+        "shown": [_shown(index, pair, cells, styles) for index, pair in enumerate(pairs)],
+        "styles": styles,
+        "costs": facts.costs(methods, cells),
+        "priors": facts.priors(params),
+        "starts": facts.starts(params),
+        "trained": facts.trained(params),
+        "recipes": facts.recipes(params),
+        "versions": versions,
+        "inputs": facts.inputs(cells),
+        "significant": facts.significant,
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / "index.html", environment.get_template("page.html.j2").render(content))
+    _write(out / "report.md", _markdown(params, cells, versions))
+    _write(out / "results.csv", tables.csv(cells))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _shown(index: int, pair: tables.Pair, cells: Sequence[Cell], styles: Sequence[figures.Series]) -> Shown:
+    found = [cell for cell in cells if (cell.corpus, cell.degradation) == (pair.corpus, pair.degradation) and cell.applicable]
+    clips = figures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
+    drawn = [
+        (clip, figures.quality_over_frames(pair, clip, found, styles, f"frames-{index}-{place}"))
+        for place, clip in enumerate(clips)
+    ]
+    return Shown(
+        f"pair-{index}",
+        pair,
+        tables.missing(pair, [one.method for one in styles], cells),
+        figures.quality_against_time(pair, found, styles, f"cost-{index}"),
+        figures.crops(pair, found),
+        tables.clip_tables(pair, [one.method for one in styles], found),
+        [(clip, chart) for clip, chart in drawn if chart is not None],
+    )
+
+
+def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
+    methods = [*params.baselines, *params.experiments]
+    text, grid = tables.escape, tables.grid
+    parts = ["# Video super-resolution report\n", ABOUT + "\n"]
+    for key in params.suites:
+        found = tables.suite(params, key, cells)
+        parts += [
+            f"## {text(found.title)}\n",
+            tables.markdown(found),
+            "Means of the clips; best **bold**, second <ins>underlined</ins>.\n",
+        ]
+    rows = [
+        [
+            text(row.method),
+            f"{row.lr[1]} × {row.lr[0]}",
+            f"{row.cost.parameters:,}" if row.cost else "–",
+            facts.significant(row.cost.gmacs, 4) if row.cost else "–",
+            facts.significant(row.cost.gmacs_without_deform, 4) if row.cost else "–",
+            " to ".join(map(facts.significant, row.seconds)) or "–",
+            f"{text(row.timing.device)}, {row.timing.threads} threads" if row.timing else "not measured",
+        ]
+        for row in facts.costs(methods, cells)
+    ]
+    header = [
+        "method",
+        "LR size",
+        "parameters",
+        "GMAC per frame",
+        "GMAC without deformable convolution",
+        "seconds per frame",
+        "on",
+    ]
+    parts += ["## Cost\n", grid(header, rows)]
+    if params.masks or params.flows:
+        parts.append("## Priors\n")
+        for prior in facts.priors(params):
+            stand_in = f" – a classical stand-in for {prior.stand_in_for}, which was not used" if prior.stand_in_for else ""
+            parts.append(f"- {prior.kind} of {text(prior.pair)}: {text(prior.model)}{stand_in}")
+        parts[-1] += "\n"
+    if params.starts:
+        parts.append("## Flow networks\n")
+        for start in facts.starts(params):
+            used = f"; used by {', '.join(map(text, start.experiments))}" if start.experiments else ""
+            parts.append(f"- {text(start.name)} ({text(start.network)}): {text(start.origin)}{used}")
+        parts[-1] += "\n"
+    parts += [
+        "## What was run\n",
+        grid(["degradation", "steps"], [[text(name), text(steps)] for name, steps in facts.recipes(params).items()]),
+    ]
+    if params.experiments:
+        rows = [
+            [text(one.name), text(one.method), text(one.pair), text(one.start), text(one.recipe)] for one in facts.trained(params)
+        ]
+        parts.append(grid(["experiment", "method", "trained on", "flow network", "recipe"], rows))
+    parts.append(grid(["program", "version"], [[text(name), text(version)] for name, version in versions.items()]))
+    digests = facts.inputs(cells)
+    if digests:
+        parts.append(grid(["input", "DVC digest"], [[text(path), f"`{digest}`"] for path, digest in digests]))
+    return "\n".join(parts)

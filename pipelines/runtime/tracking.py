@@ -1,0 +1,350 @@
+"""MLflow: one run per experiment, found again by its key whatever happened to the process that began it.
+
+Without `MLFLOW_TRACKING_URI` runs are kept in `mlflow.db` beside params.yaml and their artifacts in
+`mlruns`. Nothing here makes a result depend on MLflow: it is told, never asked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipelines import params
+from pipelines.errors import VSRError
+
+if TYPE_CHECKING:  # importing mlflow takes seconds
+    from mlflow import MlflowClient
+
+# MLflow asks a server that does not answer for many minutes by default, and reports its use to its makers.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+RUN_KEY = "vsr.run_key"
+LOSSLESS = 100.0
+"""What an infinite PSNR is logged as, in dB: MLflow would keep it as 1.8e308."""
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+_PREFLIGHT_SECONDS = "5"
+_VERSIONS = ("vsr", "torch", "torchvision", "ray", "dvc", "mlflow")
+
+
+def uri() -> str:
+    """Where runs are kept: `MLFLOW_TRACKING_URI`, else the SQLite file beside params.yaml.
+
+    The same from any working directory, so that it can be sent to workers.
+    """
+    where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{params.find().parent / 'mlflow.db'}"
+    path = _database(where)
+    return f"sqlite:///{path}" if path else where
+
+
+def preflight() -> None:
+    """Make sure that runs can be kept, before any work starts; creates the SQLite file where it is to be.
+
+    Raises:
+        VSRError: the server of `MLFLOW_TRACKING_URI` does not answer within seconds or refuses, or the
+            database cannot be used.
+    """
+    where = uri()
+    patient = {name: os.environ[name] for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")}
+    os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=_PREFLIGHT_SECONDS)
+    try:
+        with _told(where), _alone(where):
+            _client(where, create=True).search_experiments(max_results=1)
+    finally:
+        os.environ.update(patient)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An MLflow run. Small and picklable: send it to the worker that has something to log."""
+
+    uri: str = field(repr=False)  # may carry a password
+    id: str
+
+    @classmethod
+    def find_or_create(
+        cls,
+        *,
+        name: str,
+        run_key: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        inputs: Sequence[tuple[str, str, str]],
+        experiment: str = "vsr/methods",
+    ) -> Run:
+        """The run of that key, running again if there is one, else a new one.
+
+        Args:
+            name: what the run is called in MLflow.
+            run_key: its identity, see `lineage`; no two runs of an experiment have the same.
+            params: flat; logged once, so a run that goes on keeps those it began with.
+            tags: more tags beside those of the commit, the versions and the DVC stage.
+            inputs: the data as (name, DVC digest, context such as `training`).
+            experiment: the MLflow experiment.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+            ValueError: a digest is longer than MLflow's 36 characters.
+        """
+        where = uri()
+        all_tags = {clean(key): _public(value) for key, value in {**_origin(), **tags, RUN_KEY: run_key}.items()}
+        with _told(where), _alone(where):
+            client = _client(where, create=True)
+            of = _experiment(client, where, experiment)
+            found = client.search_runs([of], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1, order_by=["attributes.start_time"])
+            if found:
+                run = found[0]
+                client.update_run(run.info.run_id, status="RUNNING", name=name)
+            else:
+                run = client.create_run(of, tags=all_tags, run_name=name)
+            known = set(run.data.params)
+            new = {clean(key): _public(str(value)) for key, value in params.items() if clean(key) not in known}
+            _log_texts(client, run.info.run_id, new, all_tags)
+            if inputs:
+                client.log_inputs(run.info.run_id, datasets=_datasets(inputs))
+        return cls(where, run.info.run_id)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Log a point of each curve. An infinite PSNR is logged as `LOSSLESS` dB, NaN as NaN, and any
+        other infinity as NaN too, so that a chart can still be drawn.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(clean(key), _finite(key, value), now, step) for key, value in values.items()]
+        with self._client() as client:
+            for first in range(0, len(points), 1000):
+                client.log_batch(self.id, metrics=points[first : first + 1000])
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Log pictures, (H, W, 3) uint8 RGB, by name; MLflow shows the steps of a name together.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        with self._client() as client:
+            for key, image in images.items():
+                client.log_image(
+                    self.id, np.ascontiguousarray(image), key=clean(key).replace(":", "_"), step=step, synchronous=True
+                )
+
+    def artifact(self, path: Path) -> None:
+        """Keep a copy of a file, or of a folder under its name.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        with self._client() as client:
+            if path.is_dir():
+                client.log_artifacts(self.id, str(path), artifact_path=path.name)
+            else:
+                client.log_artifact(self.id, str(path))
+
+    def model(self, name: str, path: str, sha256: str) -> None:
+        """Register the parameters that the run made, by reference: where they are and their sha256. The
+        file itself is kept by DVC, not a second time.
+
+        Args:
+            name: the model's name in MLflow.
+            path: relative to the repository, or an address.
+            sha256: of the file.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        from mlflow.entities import LoggedModelStatus
+
+        tags = {"vsr.model.path": _public(path), "vsr.model.sha256": sha256, "mlflow.model.isExternal": "true"}
+        with self._client() as client:
+            run = client.get_run(self.id)
+            if run.data.tags.get("vsr.model.sha256") == sha256:
+                return
+            model = client.create_logged_model(run.info.experiment_id, name, self.id, tags=tags)
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            _log_texts(client, self.id, {}, {**tags, "vsr.model.id": model.model_id})
+
+    def finish(self, status: Status) -> None:
+        """The run is over.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        with self._client() as client:
+            client.set_terminated(self.id, status)
+
+    @contextmanager
+    def _client(self) -> Iterator[MlflowClient]:
+        with _told(self.uri):
+            yield _client(self.uri)
+
+
+def clean(name: str) -> str:
+    """The name with what MLflow does not take in keys of metrics, params, tags and images replaced by `_`."""
+    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", name)
+
+
+def _finite(key: str, value: float) -> float:
+    value = float(value)
+    if not math.isinf(value):
+        return value
+    return LOSSLESS if value > 0 and "psnr" in key.lower() else math.nan
+
+
+def _public(text: str) -> str:
+    """The text without the passwords and signatures of addresses in it."""
+    text = re.sub(r"(\w://)[^/@\s]+@", r"\1", str(text))
+    return re.sub(r"([?&](?:X-Amz-[A-Za-z-]+|AWSAccessKeyId|Signature|sig|token|access_token)=)[^&\s]+", r"\1…", text)
+
+
+def _database(where: str) -> Path | None:
+    """The file of a SQLite address."""
+    return Path(where.removeprefix("sqlite:///")).resolve() if where.startswith("sqlite:///") else None
+
+
+def _client(where: str, *, create: bool = False) -> MlflowClient:
+    path = _database(where)
+    if path and not create and not path.exists():
+        raise VSRError(
+            f"the MLflow database {path} is not on this machine: work on several machines needs a server, "
+            "start one (`mlflow server`) and set MLFLOW_TRACKING_URI to it."
+        )
+    from mlflow import MlflowClient
+
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=where, registry_uri=where)
+
+
+@contextmanager
+def _alone(where: str) -> Iterator[None]:
+    """One process at a time creates the SQLite tables, experiments and runs: MLflow itself races there."""
+    path = _database(where)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """MLflow's many errors as one sentence."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        reason = _public(" ".join(str(error).split()))
+        unreachable = "Max retries exceeded" in reason or isinstance(error, RequestException)
+        if unreachable and _database(where) is None:
+            raise VSRError(
+                f"no MLflow server answers at MLFLOW_TRACKING_URI={_public(where)}: start it, or unset MLFLOW_TRACKING_URI to keep "
+                "the runs in a local file; what was done is kept, run again to go on."
+            ) from error
+        raise VSRError(f"MLflow at {_public(where)} refuses: {reason[:300]}") from error
+
+
+def _experiment(client: MlflowClient, where: str, name: str) -> str:
+    """The id of the experiment, created if need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        path = _database(where)
+        # A server knows where artifacts go; for a file they go beside it, whatever the working directory.
+        location = (path.parent / "mlruns" / name).as_uri() if path else None
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise VSRError(
+            f"the MLflow experiment {name!r} is deleted: bring it back with `mlflow experiments restore -x {found.experiment_id}`, "
+            "or remove it for good with `mlflow gc`."
+        )
+    return str(found.experiment_id)
+
+
+def _log_texts(client: MlflowClient, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Params and tags in batches as large as MLflow takes."""
+    from mlflow.entities import Param, RunTag
+
+    all_params = [Param(key, value) for key, value in params.items()]
+    all_tags = [RunTag(key, value) for key, value in tags.items()]
+    for first in range(0, max(len(all_params), len(all_tags)), 100):
+        client.log_batch(run, params=all_params[first : first + 100], tags=all_tags[first : first + 100])
+
+
+def _datasets(inputs: Sequence[tuple[str, str, str]]) -> list[Any]:
+    """MLflow's dataset inputs: one for each name and digest, which it takes once a run, with all its contexts."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    contexts: dict[tuple[str, str], list[str]] = {}
+    for name, digest, context in inputs:
+        if len(digest) > 36:
+            raise ValueError(
+                f"the digest of the dataset {name!r} has {len(digest)} characters: MLflow takes 36, the length of DVC's."
+            )
+        contexts.setdefault((name, digest), []).append(context)
+    return [
+        DatasetInput(
+            Dataset(name, digest, source_type="dvc", source=json.dumps({"path": name})),
+            [InputTag("mlflow.data.context", ", ".join(dict.fromkeys(all_contexts)))],
+        )
+        for (name, digest), all_contexts in contexts.items()
+    ]
+
+
+def _origin() -> dict[str, str]:
+    """Tags of where a run comes from: commit, whether it was changed, versions, DVC stage."""
+    tags = {f"version.{name}": version for name in _VERSIONS if (version := _version(name))}
+    if stage := os.environ.get("DVC_STAGE"):
+        tags |= {"dvc.stage": stage, "mlflow.source.name": stage}
+    root = params.find().parent
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit:
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git(root, "status", "--porcelain"))).lower()}
+    return tags
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says, or None where there is no git, repository or commit."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

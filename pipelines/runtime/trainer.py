@@ -1,0 +1,221 @@
+"""A training run on Ray Train: any number of workers, resumed from its last checkpoint whatever killed it.
+
+The run's name is its identity: whoever calls again with it goes on with that run. A worker that dies
+is replaced a few times; an error that its user has to mend ends the run at once, and is raised here as
+the one sentence it is.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train.torch import TorchTrainer
+
+from pipelines.errors import VSRError
+from pipelines.params import Schedule
+from pipelines.training.loop import State, Task, fit, load, save
+from pipelines.training.progress import Progress, Tracker
+
+_ATTEMPTS = 3
+_STATE = "state.pt"
+_LINES = "progress.log"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes train, and what each has: `cpus` cores, and a GPU if `gpu`."""
+
+    count: int
+    cpus: int
+    gpu: bool
+
+    @staticmethod
+    def from_environment() -> Workers:
+        """`VSR_TRAIN_WORKERS`, else one per GPU of the cluster, or one; each with `VSR_TRAIN_CPUS` cores,
+        else its share of a node's.
+
+        Raises:
+            VSRError: a variable is not a whole number, or the cluster has less.
+        """
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        count = _whole("VSR_TRAIN_WORKERS") or max(1, gpus)
+        node = int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
+        cpus = _whole("VSR_TRAIN_CPUS") or max(1, node // count)
+        if gpus and count > gpus:
+            raise VSRError(f"VSR_TRAIN_WORKERS is {count} and the cluster has {gpus} GPUs: lower it.")
+        if cpus > node:
+            raise VSRError(f"VSR_TRAIN_CPUS is {cpus} and no node of the cluster has more than {node}: lower it.")
+        return Workers(count, cpus, gpus > 0)
+
+
+def run(
+    build: Callable[[], Task],
+    schedule: Schedule,
+    *,
+    name: str,
+    storage: Path,
+    workers: Workers | None = None,
+    tracker: Tracker | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train to the end of `schedule`, going on where an earlier call with this `name` stopped.
+
+    Ray has to be connected. `storage` has to be a folder that every node sees.
+
+    Args:
+        build: makes the task inside each worker; picklable.
+        name: the run's identity: a hash of all that its result depends on.
+        storage: the folder under which the run keeps its checkpoints.
+        workers: by default `Workers.from_environment()`.
+        tracker: takes curves and images, in the worker of rank 0.
+        say: takes the progress lines, here.
+
+    Returns:
+        The final state, for `pipelines.training.loop.load` and `kept`.
+
+    Raises:
+        VSRError: what a worker raised, or the workers died `3` times.
+    """
+    folder = storage.resolve() / name
+    final = folder / _STATE
+    if final.is_file():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    workers = workers or Workers.from_environment()
+    # Another stage may hold the cores for long: waiting for them is no fault.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "86400")
+    resources = {"CPU": float(workers.cpus)} | ({"GPU": 1.0} if workers.gpu else {})
+    config = {"build": build, "schedule": schedule, "tracker": tracker, "threads": workers.cpus, "lines": folder / _LINES}
+    for attempt in range(1, _ATTEMPTS + 1):
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpu, resources_per_worker=resources),
+            # Tried again here and not by Ray, which would try a user's error again too.
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(storage.resolve()),
+                failure_config=FailureConfig(max_failures=0),
+                checkpoint_config=CheckpointConfig(num_to_keep=2),
+            ),
+        )
+        with _followed(folder / _LINES, say):
+            try:
+                result = trainer.fit()
+            except TrainingFailedError as error:
+                _raise_own(error)
+                if attempt == _ATTEMPTS:
+                    raise VSRError(
+                        f"the training {name} failed {attempt} times, at last with: {_last_line(error)} "
+                        "Run again to go on from its last checkpoint."
+                    ) from error
+                say(f"a training worker failed ({_last_line(error)}): going on from the last checkpoint")
+            else:
+                break
+    state = _state(result.checkpoint)
+    if state is None or state["step"] < schedule.iterations:  # stopped by Ctrl-C, which Ray takes for an end
+        raise VSRError(f"the training {name} was stopped at step {state['step'] if state else 0}: run again to go on.")
+    save(state, final)
+    return final
+
+
+def _work(config: dict[str, Any]) -> None:
+    """The training of one rank."""
+    torch.set_num_threads(config["threads"])
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    schedule: Schedule = config["schedule"]
+    progress = Progress(schedule.iterations, partial(_append, config["lines"]), config["tracker"])
+
+    def report(step: int, state: State) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            if rank == 0:
+                save(state, Path(folder) / _STATE)
+            ray.train.report({"step": step}, checkpoint=Checkpoint(folder) if rank == 0 else None)
+
+    state = _state(ray.train.get_checkpoint())
+    if state is not None and rank == 0:
+        _append(config["lines"], f"going on from step {state['step']}/{schedule.iterations}")
+    fit(
+        config["build"](),
+        schedule,
+        rank=rank,
+        world=world,
+        device=ray.train.torch.get_device(),
+        resume=state,
+        on_log=progress.log if rank == 0 else None,
+        on_validate=progress.validated,
+        on_checkpoint=report,
+    )
+
+
+def _state(checkpoint: Checkpoint | None) -> State | None:
+    """What a checkpoint holds, None for none."""
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return load(Path(folder) / _STATE)
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+@contextmanager
+def _followed(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hand on the lines that are added to a file during the block."""
+    path.touch()
+    stopped = threading.Event()
+
+    def follow() -> None:
+        with path.open() as file:
+            file.seek(0, os.SEEK_END)
+            last = False
+            while not last:
+                last = stopped.wait(0.5)
+                for line in file:
+                    say(line.rstrip("\n"))
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        follower.join()
+
+
+def _raise_own(error: TrainingFailedError) -> None:
+    """Raise the sentence that a worker raised, if it did."""
+    if isinstance(error, WorkerGroupError):
+        for failure in error.worker_failures.values():
+            if isinstance(failure, VSRError):
+                raise failure from None
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") + "." if lines else type(error).__name__
+
+
+def _whole(variable: str) -> int | None:
+    """The variable's value, None where it is not set."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise VSRError(f"{variable} is {value!r}: give a whole number, at least 1.")
+    return int(value)

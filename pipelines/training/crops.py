@@ -1,0 +1,253 @@
+"""Training crops from memory-mapped clip stores.
+
+A crop is a function of (seed, step, index in the global batch) and of nothing else: any number of
+workers sees the same global batches, and a resumed run goes on with the very data it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.clips.store import Clip, Store
+from pipelines.errors import VSRError
+
+FLOW_SCALES = (1, 2, 4)
+"""Flow crops are seen at these fractions of the HR size: a flow network is run on LR frames and has to
+know small and large motion at the texture of each size."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """One of the eight ways to lay a frame down: flips, then a transposition."""
+
+    horizontal: bool
+    vertical: bool
+    transpose: bool
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> Orientation:
+        """Each of the three with probability 1/2, as BasicSR draws them once per clip."""
+        return Orientation(*(bool(bit) for bit in rng.integers(0, 2, 3)))
+
+    def of_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Frames (..., H, W, C) laid down so; a view."""
+        if self.horizontal:
+            frames = np.flip(frames, -2)
+        if self.vertical:
+            frames = np.flip(frames, -3)
+        return np.swapaxes(frames, -2, -3) if self.transpose else frames
+
+    def of_flow(self, flow: np.ndarray) -> np.ndarray:
+        """Flow (..., H, W, 2) laid down so: its vectors (dx, dy) turn with the frame."""
+        turned = self.of_frames(flow) * np.array([-1.0 if self.horizontal else 1.0, -1.0 if self.vertical else 1.0], np.float32)
+        return turned[..., ::-1] if self.transpose else turned
+
+
+class PairCrops:
+    """Aligned LR and HR clips of one split of a pair.
+
+    Args:
+        hr, lr: stores with the column `rgb` and the same clips; LR is HR made smaller by a whole
+            factor (`scale`), HR trimmed at the right and bottom to a multiple of it.
+        split: the split that is drawn from; windows are drawn evenly over all its frames.
+        crop: side of the LR crop in pixels.
+        clip_length: frames of a crop.
+        seed: what the draws derive from.
+
+    Raises:
+        VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
+    """
+
+    def __init__(self, hr: Store, lr: Store, *, split: str, crop: int, clip_length: int, seed: int) -> None:
+        self._hr, self._lr, self._crop, self._length, self._seed = hr, lr, crop, clip_length, seed
+        self._clips = lr.split(split)
+        self.scale = common_scale(hr, self._clips, str(lr.path))
+        for clip in self._clips:
+            _check_room(clip, str(lr.path), crop, clip_length)
+        self._windows = np.cumsum([clip.frames - clip_length + 1 for clip in self._clips])
+
+    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor]:
+        """Crop `index` of the global batch of `step`.
+
+        Returns:
+            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1].
+        """
+        rng = _generator(self._seed, step, index)
+        clip, first = self._draw_window(rng)
+        height, width = clip.attributes.height, clip.attributes.width
+        top, left = (int(rng.integers(0, side - self._crop + 1)) for side in (height, width))
+        orientation = Orientation.draw(rng)
+        frames = range(first, first + self._length)
+
+        def cut(store: Store, scale: int) -> Tensor:
+            crops = (_window(store.frame(clip.name, t), top * scale, left * scale, self._crop * scale) for t in frames)
+            return to_tensor(orientation.of_frames(np.stack(list(crops))))
+
+        return cut(self._lr, 1), cut(self._hr, self.scale)
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor]:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w) and HR's."""
+        lr, hr = zip(*(self.sample(step, index) for index in indices), strict=True)
+        return torch.stack(lr), torch.stack(hr)
+
+    def _draw_window(self, rng: np.random.Generator) -> tuple[Clip, int]:
+        window = int(rng.integers(0, self._windows[-1]))
+        which = int(np.searchsorted(self._windows, window, side="right"))
+        return self._clips[which], window - (int(self._windows[which - 1]) if which else 0)
+
+
+class FlowCrops:
+    """Neighbouring frames with the exact flow between them, from one split of a corpus.
+
+    Args:
+        hr: store with the column `rgb`.
+        truth: store of the same clips with `flow_forward`, `flow_backward` (H, W, 2) in pixels and
+            `occlusion_forward`, `occlusion_backward` (H, W).
+        split, seed: as `PairCrops`.
+        crop: side of the crop in pixels, at whatever scale it is seen.
+
+    Raises:
+        VSRError: there is no exact flow, or a clip is shorter or smaller than a crop.
+    """
+
+    def __init__(self, hr: Store, truth: Store, *, split: str, crop: int, seed: int) -> None:
+        self._hr, self._truth, self._crop, self._seed = hr, truth, crop, seed
+        self._clips = flow_clips(hr, truth, split)
+        for clip in self._clips:
+            _check_room(clip, str(hr.path), crop, 2)
+        smallest = min(min(clip.attributes.height, clip.attributes.width) for clip in self._clips)
+        self._scales = [scale for scale in FLOW_SCALES if crop * scale <= smallest]
+
+    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Crop `index` of the global batch of `step`.
+
+        Returns:
+            ref and supp (3, h, w) float32 RGB in [0, 1], flow (2, h, w) with ref(p) ~ supp(p + flow(p)),
+            and visible (1, h, w), the share of each pixel of ref that supp shows within its crop.
+        """
+        rng = _generator(self._seed, step, index)
+        clip = self._clips[int(rng.integers(0, len(self._clips)))]
+        first = int(rng.integers(0, clip.frames - 1))
+        forward = bool(rng.integers(0, 2))
+        scale = self._scales[int(rng.integers(0, len(self._scales)))]
+        side = self._crop * scale
+        top, left = (int(rng.integers(0, length - side + 1)) for length in (clip.attributes.height, clip.attributes.width))
+        orientation = Orientation.draw(rng)
+        whole = flow_pair(self._hr, self._truth, clip.name, first, forward)
+        turns = (orientation.of_frames, orientation.of_frames, orientation.of_flow, orientation.of_frames)
+        cut = [turn(_window(array, top, left, side)) for turn, array in zip(turns, whole, strict=True)]
+        ref, supp, flow, visible = (reduce(to_tensor(part), scale) for part in cut)
+        flow = flow / scale
+        return ref, supp, flow, visible * _lands_inside(flow)
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
+        ref, supp, flow, visible = zip(*(self.sample(step, index) for index in indices), strict=True)
+        return torch.stack(ref), torch.stack(supp), torch.stack(flow), torch.stack(visible)
+
+
+def flow_clips(hr: Store, truth: Store, split: str) -> list[Clip]:
+    """The clips of a split that have exact flow.
+
+    Raises:
+        VSRError: there are none.
+    """
+    if not truth.clips:
+        raise VSRError(
+            f"{truth.path} holds no exact flow: train the flow network on a corpus that carries it (parallax) or name published weights."
+        )
+    clips = [clip for clip in hr.split(split) if clip.name in truth.clips]
+    if not clips:
+        raise VSRError(f"{truth.path} has none of the {split} clips of {hr.path}: make both stores again.")
+    return clips
+
+
+def flow_pair(
+    hr: Store, truth: Store, clip: str, first: int, forward: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two neighbouring frames with their exact flow.
+
+    Args:
+        first: the earlier frame.
+        forward: whether the earlier frame is the reference and flow leads to the later one.
+
+    Returns:
+        ref, supp (H, W, 3) uint8, flow (H, W, 2) float32 in pixels with ref(p) ~ supp(p + flow(p)),
+        visible (H, W, 1) float32, 0 where supp does not show what ref shows.
+    """
+    ref, supp, direction = (first, first + 1, "forward") if forward else (first + 1, first, "backward")
+    flow = truth.frame(clip, ref, f"flow_{direction}").astype(np.float32)
+    hidden = truth.frame(clip, ref, f"occlusion_{direction}")
+    visible = 1.0 - hidden.reshape(*flow.shape[:2], 1).astype(np.float32)
+    return hr.frame(clip, ref), hr.frame(clip, supp), flow, visible
+
+
+def reduce(image: Tensor, scale: int) -> Tensor:
+    """An image (C, H, W) made smaller by a whole factor: means over squares of `scale` pixels."""
+    return torch.nn.functional.avg_pool2d(image, scale) if scale > 1 else image
+
+
+def _lands_inside(flow: Tensor) -> Tensor:
+    """(1, H, W), 1 where flow (2, H, W) leads to a place between pixel centres of the frame, else 0."""
+    height, width = flow.shape[-2:]
+    x = flow[0] + torch.arange(width)
+    y = flow[1] + torch.arange(height)[:, None]
+    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).float()[None]
+
+
+def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
+    """The whole factor between the HR and LR sizes of all `clips` (rows of the LR store named `lr`).
+
+    Raises:
+        VSRError: a clip is not in HR, has other frames there, or the factor is not whole or not one for all.
+    """
+    scales = set()
+    for clip in clips:
+        if clip.name not in hr.clips:
+            raise VSRError(f"clip {clip.name!r} of {lr} is not in {hr.path}: degrade the corpus again.")
+        original = hr.clips[clip.name]
+        if original.frames != clip.frames:
+            raise VSRError(
+                f"clip {clip.name!r} has {clip.frames} frames in {lr} and {original.frames} in {hr.path}: degrade the corpus again."
+            )
+        large, small = original.attributes, clip.attributes
+        scale = round(large.height / small.height)
+        if scale < 1 or (large.height // scale, large.width // scale) != (small.height, small.width):
+            raise VSRError(
+                f"clip {clip.name!r} is {large.width}x{large.height} in {hr.path} and {small.width}x{small.height} in {lr}: "
+                "training takes a degradation of one whole scale."
+            )
+        scales.add(scale)
+    if len(scales) > 1:
+        raise VSRError(f"the clips of {lr} have the scales {sorted(scales)}: training takes a degradation of one whole scale.")
+    return scales.pop()
+
+
+def _check_room(clip: Clip, store: str, crop: int, clip_length: int) -> None:
+    """A crop fits into the clip."""
+    if clip.frames < clip_length:
+        raise VSRError(
+            f"clip {clip.name!r} of {store} has {clip.frames} frames, fewer than `clip_length` {clip_length}: lower it or leave the clip out."
+        )
+    if min(clip.attributes.height, clip.attributes.width) < crop:
+        size = f"{clip.attributes.width}x{clip.attributes.height}"
+        raise VSRError(f"clip {clip.name!r} of {store} is {size}, smaller than `crop` {crop}: lower it or leave the clip out.")
+
+
+def _generator(seed: int, step: int, index: int) -> np.random.Generator:
+    return np.random.default_rng([seed % 2**64, step, index])
+
+
+def _window(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    return frame[top : top + side, left : left + side]
+
+
+def to_tensor(frames: np.ndarray) -> Tensor:
+    """(..., H, W, C) to float32 (..., C, H, W); 8 bits become [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
+    return tensor.float() / 255 if frames.dtype == np.uint8 else tensor.float()

@@ -1,0 +1,87 @@
+"""Pre-training of a flow network on exact flow.
+
+Flow networks inside VSR methods start from weights trained on rendered scenes (SPyNet: Ranjan and
+Black, CVPR 2017, on Flying Chairs and Sintel). Here the scenes are a corpus that carries its own exact flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import models
+from pipelines.clips.store import Store
+from pipelines.errors import VSRError
+from pipelines.params import Schedule
+from pipelines.training.crops import FLOW_SCALES, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.loop import Group, Images, Metrics
+from pipelines.training.losses import endpoint_error
+
+HIDDEN_WEIGHT = 0.1
+"""What a pixel counts that the other frame does not show: nothing there can be matched, but the
+motion around it is the better guess."""
+
+_VALIDATION_PAIRS = 3
+
+
+class FlowTask:
+    """A flow network learning the exact flow of a corpus; see `pipelines.training.loop.Task`.
+
+    Args:
+        network: called with ref and supp, (N, 3, H, W) each, gives (N, 2, H, W) in pixels.
+        schedule: its `crop` is the side that the network sees, at every scale; `clip_length` is 2.
+        hr, truth: as `FlowCrops`.
+
+    Raises:
+        VSRError: the corpus has no exact flow, its clips do not fit the schedule, or `clip_length` is not 2.
+    """
+
+    ema: float | None = None
+
+    def __init__(self, network: nn.Module, schedule: Schedule, hr: Store, truth: Store) -> None:
+        if schedule.clip_length != 2:
+            raise VSRError(f"flow is between 2 frames: set `clip_length`, {schedule.clip_length} now, to 2.")
+        self.network = network
+        self._crops = FlowCrops(hr, truth, split="train", crop=schedule.crop, seed=schedule.seed)
+        self._hr, self._truth = hr, truth
+        self._validation = flow_clips(hr, truth, "validation")
+
+    def groups(self) -> list[Group]:
+        return [Group(list(self.network.parameters()))]
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        return self._crops.batch(step, indices)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        ref, supp, flow, visible = batch
+        return endpoint_error(network(ref, supp).float(), flow, HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible)
+
+    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
+        """`epe`, the endpoint error in pixels of visible pixels at a quarter of the HR size, where
+        methods of scale 4 use it, and `epe_zero`, that of no motion at all."""
+        errors, zeros = [], []
+        for clip in self._validation:
+            firsts = np.linspace(0, clip.frames - 2, min(_VALIDATION_PAIRS, clip.frames - 1)).astype(int)
+            pairs = [self._small(clip.name, int(first), forward) for first in firsts for forward in (True, False)]
+            ref, supp, flow, visible = (torch.stack(parts).to(device) for parts in zip(*pairs, strict=True))
+            errors.append(endpoint_error(network(ref, supp), flow, visible).item())
+            zeros.append(endpoint_error(torch.zeros_like(flow), flow, visible).item())
+        return {"epe": float(np.mean(errors)), "epe_zero": float(np.mean(zeros))}, {}
+
+    def _small(self, clip: str, first: int, forward: bool) -> list[Tensor]:
+        scale = FLOW_SCALES[-1]
+        ref, supp, flow, visible = (
+            reduce(to_tensor(part), scale) for part in flow_pair(self._hr, self._truth, clip, first, forward)
+        )
+        return [ref, supp, flow / scale, visible]
+
+
+def flow_task(network: str, options: Mapping[str, Any], schedule: Schedule, hr: Path, truth: Path) -> FlowTask:
+    """The task from what params.yaml says; the network's first weights derive from the schedule's seed."""
+    torch.manual_seed(schedule.seed)
+    return FlowTask(models.create(network, **options), schedule, Store(hr), Store(truth))

@@ -1,0 +1,358 @@
+"""Restoration in windows, cost and evaluation, with the published numbers of Vid4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+import models
+from models import Network
+from models.resize import imresize
+from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
+from pipelines.errors import VSRError
+from pipelines.evaluation import protocols
+from pipelines.evaluation.cost import cost
+from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
+from pipelines.evaluation.restore import quantise, restore, to_tensor, windows
+
+torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
+
+
+class Spy(Network):
+    """Repeats pixels, adds nothing, and remembers the passes that it was asked for."""
+
+    name = "spy"
+    scale = 2
+
+    def __init__(self, min_frames: int = 1) -> None:
+        super().__init__()
+        self.min_frames = min_frames
+        self.passes: list[list[int]] = []
+
+    def forward(self, clip: Tensor) -> Tensor:
+        self.passes.append([round(float(value) * 255) for value in clip[0, :, 0, 0, 0]])
+        return clip.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def numbered(count: int, height: int = 2, width: int = 3) -> Iterator[np.ndarray]:
+    """Frames whose pixels are the frame's number."""
+    for index in range(count):
+        yield np.full((height, width, 3), index, np.uint8)
+
+
+def noise(seed: int, count: int, height: int, width: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8))
+
+
+def small() -> Network:
+    torch.manual_seed(0)
+    return models.create("basicvsr", channels=4, blocks=1, upsample_channels=4)
+
+
+# ---------------------------------------------------------------- windows
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 5))
+def test_every_frame_is_restored_once_from_a_full_window(count: int, window: int, overlap: int) -> None:
+    if window <= 2 * overlap:
+        window += 2 * overlap
+    network = Spy()
+    restored = list(restore(network, numbered(count), window=window, overlap=overlap))
+    assert [int(frame[0, 0, 0]) for frame in restored] == list(range(count))
+    assert all(len(frames) == min(window, count) for frames in network.passes)
+    assert all(frames == list(range(frames[0], frames[-1] + 1)) for frames in network.passes)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 5))
+def test_frames_next_to_a_cut_are_dropped(count: int, window: int, overlap: int) -> None:
+    window += 2 * overlap
+    given_ = []
+    for clip, first, last in windows(numbered(count), window, overlap):
+        begin = int(clip[0][0, 0, 0])
+        assert first >= overlap or begin == 0
+        assert len(clip) - last >= overlap or begin + len(clip) == count
+        given_ += range(begin + first, begin + last)
+    assert given_ == list(range(count))
+
+
+def test_no_more_frames_are_read_than_the_passes_need() -> None:
+    read = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal read
+        for frame in numbered(200):
+            read += 1
+            yield frame
+
+    for given_, _ in enumerate(restore(Spy(), counted(), window=10, overlap=2)):
+        assert read <= min(200, given_ + 10 + 10)
+
+
+def test_a_clip_that_fits_is_restored_in_one_pass() -> None:
+    network, clip = small(), noise(0, 5, 8, 10)
+    with torch.no_grad():
+        whole = network(to_tensor(clip)[None])[0]
+    for window in (5, 6, 50):
+        restored = list(restore(network, clip, window=window, overlap=2))
+        assert all(np.array_equal(one, quantise(other)) for one, other in zip(restored, whole, strict=True))
+
+
+def test_windows_of_a_recurrent_network_give_the_frames_of_its_passes() -> None:
+    network, clip = small(), noise(1, 9, 8, 10)
+    restored = list(restore(network, clip, window=5, overlap=1))
+    # passes: frames 0-4 give 0-3, frames 3-7 give 4-6, frames 4-8 give 7-8
+    for start, first, last in ((0, 0, 4), (3, 4, 7), (4, 7, 9)):
+        part = list(restore(network, clip[start : start + 5], window=5, overlap=0))
+        assert all(np.array_equal(restored[index], part[index - start]) for index in range(first, last))
+
+
+def test_quantisation_clips_and_rounds() -> None:
+    values = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.0, 1.7]).view(1, 1, 7).expand(3, 1, 7)
+    assert quantise(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
+
+
+def test_restoring_does_not_leak_its_inference_mode() -> None:
+    for _ in restore(Spy(), numbered(2), window=2, overlap=0):
+        assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "overlap", "needed", "message"),
+    [
+        (3, 4, 2, 1, "a window of at least 5"),
+        (3, 4, -1, 1, "overlap of at least 0"),
+        (3, 2, 0, 3, "a window of at least 3"),
+        (2, 5, 0, 3, "has 2 frames but spy needs 3"),
+        (0, 5, 0, 1, "has no frames"),
+    ],
+)
+def test_clips_that_cannot_be_restored(frames: int, window: int, overlap: int, needed: int, message: str) -> None:
+    with pytest.raises(VSRError, match=message):
+        list(restore(Spy(needed), numbered(frames), window=window, overlap=overlap))
+
+
+def test_frames_that_cannot_be_restored() -> None:
+    with pytest.raises(VSRError, match="frame 1 is 4x4 but those before it are 4x6"):
+        list(restore(Spy(), [np.zeros((6, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)], window=4, overlap=0))
+    with pytest.raises(VSRError, match="frame 0 is float32"):
+        list(restore(Spy(), [np.zeros((6, 4, 3), np.float32)], window=4, overlap=0))
+
+
+# ---------------------------------------------------------------- cost
+
+
+def test_published_cost_of_basicvsr() -> None:
+    with torch.device("meta"):
+        network = models.create("basicvsr")
+    found = cost(network, 180, 320)
+    assert found["parameters"] == 6_291_311
+    assert round(found["gmacs"], 1) == round(found["gmacs_without_deform"], 1) == 376.7
+    with torch.device("meta"):
+        short = models.create("basicvsr", blocks=20)
+    assert cost(short, 180, 320, frames=10)["gmacs"] == pytest.approx(288.2, abs=0.05)
+
+
+def test_cost_of_long_clips_is_that_of_counting_every_frame() -> None:
+    from pipelines.evaluation.cost import _count
+
+    network = small().to("meta")
+    total, _ = _count(network, 14, 20, 24)
+    assert cost(network, 20, 24, frames=14)["gmacs"] == pytest.approx(total / 14 / 2e9, rel=1e-12)
+
+
+def test_bicubic_costs_nothing() -> None:
+    assert cost(models.create("bicubic"), 180, 320) == {"parameters": 0, "gmacs": 0, "gmacs_without_deform": 0}
+
+
+def test_deformable_convolutions_are_told_apart() -> None:
+    class Deform(Network):
+        name = "deform"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.offset = torch.nn.Conv2d(3, 18, 3, padding=1)
+            self.deform = torchvision.ops.DeformConv2d(3, 5, 3, padding=1)
+
+        def forward(self, clip: Tensor) -> Tensor:
+            frames = clip[0]
+            return self.deform(frames, self.offset(frames))[None]
+
+    found = cost(Deform(), 6, 7, frames=20)
+    assert found["gmacs_without_deform"] == pytest.approx(6 * 7 * 18 * 27 / 1e9)
+    assert found["gmacs"] == pytest.approx(6 * 7 * (18 + 5) * 27 / 1e9)
+
+
+def test_cost_of_too_short_a_clip() -> None:
+    with pytest.raises(VSRError, match="at least 3 frames"):
+        cost(Spy(3), 8, 8, frames=2)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def shrink(frame: np.ndarray) -> np.ndarray:
+    height, width = (side // 4 * 4 for side in frame.shape[:2])
+    return quantise(imresize(to_tensor([frame[:height, :width]])[0].double(), 0.25))
+
+
+@pytest.mark.parametrize(("clip", "psnr", "ssim"), [("calendar", 20.394, 0.5720), ("walk", 26.104, 0.7974)])
+def test_published_numbers_of_bicubic_on_vid4(clip: str, psnr: float, ssim: float, shared_data: Path) -> None:
+    truth = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))]
+    lr = [shrink(frame) for frame in truth]
+    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), [protocols.get("vid4")], window=10, overlap=0)
+    values = {metric: np.mean([row["value"] for row in found.rows if row["metric"] == metric]) for metric in ("psnr", "ssim")}
+    assert values["psnr"] == pytest.approx(psnr, abs=0.0006)
+    assert values["ssim"] == pytest.approx(ssim, abs=0.00006)
+
+
+def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int = 31) -> ClipResult:
+    """Bicubic on noise whose sides are no multiples of four."""
+    hr = noise(seed, count, height, width)
+    lr = [shrink(frame) for frame in hr]
+    chosen = [protocols.get("rgb"), protocols.get("y")]
+    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, window=3, overlap=1)
+
+
+def test_evaluating_a_clip() -> None:
+    found = evaluate("c", 3)
+    hr = noise(3, 5, 26, 31)
+    enlarged = quantise(imresize(to_tensor([shrink(hr[2])])[0], 4))
+    error = (enlarged.astype(float) - hr[2][:24, :28]) ** 2
+    chosen = [row for row in found.rows if (row["frame"], row["protocol"], row["metric"]) == (2, "rgb", "psnr")]
+    assert len(found.rows) == 5 * 2 * 2
+    assert chosen[0]["value"] == pytest.approx(10 * np.log10(255**2 / error.mean()))
+    assert (found.frames, found.lr, found.device) == (5, (6, 7), "cpu") and found.seconds_per_frame > 0
+    assert np.array_equal(found.sample["restored"], enlarged) and np.array_equal(found.sample["bicubic"], enlarged)
+    assert np.array_equal(found.sample["truth"], hr[2][:24, :28]) and np.array_equal(found.sample["lr"], shrink(hr[2]))
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr", "counted", "message"),
+    [
+        (noise(0, 2, 24, 28), noise(0, 2, 5, 7), 2, "'c' frame 0: restored is 28x20 but its truth is 28x24"),
+        (noise(0, 2, 24, 28), noise(0, 2, 6, 8), 2, "restored is 32x24 but its truth is 28x24"),
+        (noise(0, 3, 24, 28), noise(0, 2, 6, 7), 3, "restored clip ends after 2 frames"),
+        (noise(0, 2, 24, 28), noise(0, 2, 6, 7), 3, "has 2 frames but its store says 3"),
+        ([], [], 0, "clip 'c': the clip has no frames"),
+        (noise(0, 1, 8, 8), noise(0, 1, 2, 2), 1, "'c' frame 0 is 8x8, too small"),
+    ],
+)
+def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.ndarray], counted: int, message: str) -> None:
+    with pytest.raises(VSRError, match=message):
+        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], window=9, overlap=0)
+
+
+def make_store(path: Path, clips: dict[str, list[np.ndarray]]) -> Path:
+    for name, frames in clips.items():
+        with ClipWriter(path.with_suffix(".parts"), name) as writer:
+            for frame in frames:
+                writer.append({"rgb": frame})
+            writer.finish(ClipAttributes("test", 25.0, frames[0].shape[0], frames[0].shape[1]))
+    assemble(path.with_suffix(".parts"), list(clips), path)
+    return path
+
+
+def test_worker(tmp_path: Path) -> None:
+    hr = {name: noise(seed, 4, 24, 28) for seed, name in enumerate(("a", "b"))}
+    stores = (
+        make_store(tmp_path / "hr", hr),
+        make_store(tmp_path / "lr", {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}),
+    )
+    network = small()
+    models.save(network, tmp_path / "model.safetensors")
+    worker = Evaluate(tmp_path / "model.safetensors", *stores, ["y"], 10, 2)
+    (found,) = worker("b")
+    lr = [shrink(frame) for frame in hr["b"]]
+    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], window=10, overlap=2)
+    assert found.rows == expected.rows
+    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
+    (plain,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y", "rgb"], 10, 2)("a")
+    assert {row["protocol"] for row in plain.rows} == {"y", "rgb"}
+    with pytest.raises(VSRError, match="unknown clip"):
+        list(worker("c"))
+    with pytest.raises(VSRError, match="does not exist"):
+        Evaluate(tmp_path / "none.safetensors", *stores, ["y"], 10, 2)
+    with pytest.raises(VSRError, match="unknown protocol"):
+        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["yy"], 10, 2)
+
+
+HEADER = {
+    "method": "bicubic",
+    "network": "bicubic",
+    "corpus": "noise",
+    "degradation": "bi_x4",
+    "split": "test",
+    "notes": ["flow by DIS"],
+    "inputs": {"hr": "abc"},
+}
+COST = {"parameters": 0, "gmacs": 0.0, "gmacs_without_deform": 0.0, "lr": [6, 7]}
+
+
+def test_results_on_disk(tmp_path: Path) -> None:
+    results = [evaluate("night/1", 1), evaluate("day", 2, count=3)]
+    folder = tmp_path / "results" / "bicubic"
+    means = write_results(folder, HEADER, results, COST, timing(results))
+    found = json.loads((folder / "metrics.json").read_text())
+    assert found["protocols"] == means
+    values = {(row["clip"], row["protocol"], row["metric"]): [] for row in pq.read_table(folder / "frames.parquet").to_pylist()}
+    for row in pq.read_table(folder / "frames.parquet").to_pylist():
+        values[row["clip"], row["protocol"], row["metric"]].append(row["value"])
+    assert len(values) == 2 * 2 * 2
+    for (clip, protocol, metric), frames in values.items():
+        assert found["protocols"][protocol]["clips"][clip][metric] == pytest.approx(np.mean(frames))
+    both = [np.mean(values[clip, "y", "ssim"]) for clip in ("day", "night/1")]
+    assert found["protocols"]["y"]["ssim"] == pytest.approx(np.mean(both))
+    assert found["protocols"]["y"]["frames"] == 8
+    assert found["lead_protocol"] == "rgb" and found["applicable"] is True and found["reason"] is None
+    assert found["cost"] == COST and all(found[key] == value for key, value in HEADER.items())
+    timed = json.loads((folder / "timing.json").read_text())
+    assert set(timed) == {"seconds_per_frame", "device", "threads", "lr"} and timed["lr"] == [6, 7]
+    for name in ("lr", "bicubic", "restored", "truth"):
+        image = np.asarray(Image.open(folder / "samples" / "night%2F1" / f"{name}.png"))
+        assert np.array_equal(image, results[0].sample[name])
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["bicubic"]
+
+
+def test_results_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    results = [evaluate("a", 1, count=2), evaluate("b", 2, count=2)]
+    write_results(tmp_path / "one", HEADER, results, COST, timing(results))
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]))
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]))  # replaces the first
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert len(files) == 3 + 2 * 4
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+def test_a_method_that_does_not_apply(tmp_path: Path) -> None:
+    write_inapplicable(tmp_path / "bicubic", HEADER, "the network enlarges 4 times")
+    found = json.loads((tmp_path / "bicubic" / "metrics.json").read_text())
+    assert found == {
+        **HEADER,
+        "applicable": False,
+        "reason": "the network enlarges 4 times",
+        "lead_protocol": None,
+        "protocols": {},
+        "cost": None,
+    }
+
+
+def test_results_without_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VSRError, match="at least one"):
+        write_results(tmp_path / "none", HEADER, [], COST, {})
+    twice = [evaluate("a", 1, count=1)] * 2
+    with pytest.raises(VSRError, match="each once"):
+        write_results(tmp_path / "none", HEADER, twice, COST, {})
+    assert not (tmp_path / "none").exists()

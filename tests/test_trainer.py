@@ -1,0 +1,142 @@
+"""Training runs on Ray Train: killed, resumed, finished and failed ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from torch import Tensor, nn
+
+from pipelines.errors import VSRError
+from pipelines.params import Schedule
+from pipelines.runtime import trainer
+from pipelines.training import loop
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have the tests on their path
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+@dataclass
+class Line:
+    """Fits a line to points; on its way it can be killed once, or find something wrong."""
+
+    folder: Path
+    kill_at: int | None = None
+    wrong_at: int | None = None
+    ema: float | None = None
+    network: nn.Module = field(default_factory=lambda: nn.Linear(1, 1))
+
+    def groups(self) -> list[loop.Group]:
+        return [loop.Group(list(self.network.parameters()))]
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        rank = int(os.environ.get("RANK", 0))
+        with (self.folder / f"steps-{rank}").open("a") as file:
+            file.write(f"{step}\n")
+        if step == self.wrong_at:
+            raise VSRError("the clip 'x' is damaged: make it again.")
+        x = torch.tensor([[float(step * 4 + index)] for index in indices]) / 20
+        return x, 3 * x + 1
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        return (network(batch[0]) - batch[1]).square().mean()
+
+    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
+        if step == self.kill_at and not (self.folder / "killed").exists():
+            (self.folder / "killed").touch()
+            time.sleep(3)  # the controller sees what was reported before
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"slope": float(network.weight)}, {"dot": np.zeros((1, 1, 3), np.uint8)}  # type: ignore[arg-type]
+
+
+@dataclass
+class FileTracker:
+    """Writes what it is given to a file."""
+
+    path: Path
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{step} {','.join(sorted(values))}\n")
+
+    def images(self, step: int, images: dict[str, np.ndarray]) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{step} image {','.join(images)}\n")
+
+
+SCHEDULE = Schedule(
+    iterations=12, batch=4, crop=8, clip_length=2, rate=0.1, final_rate=0.01, clip_gradients=None, validate_every=4, seed=0
+)
+
+
+def make(folder: Path, **options: int) -> Line:
+    torch.manual_seed(0)
+    return Line(folder, **options)  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_whatever_stops_it(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two workers is killed before the checkpoint of step 8 is written, then step 10 finds a damaged
+    clip; one worker alone brings the run to its end."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    said: list[str] = []
+    arguments = {"name": "line", "storage": tmp_path / "store", "say": said.append}
+
+    def steps() -> list[int]:
+        return [int(line) for line in (tmp_path / "steps-0").read_text().split()]
+
+    with pytest.raises(VSRError, match=r"^the clip 'x' is damaged: make it again\.$"):
+        trainer.run(partial(make, tmp_path, kill_at=8, wrong_at=10), SCHEDULE, workers=trainer.Workers(2, 1, False), **arguments)  # type: ignore[arg-type]
+    # The batch of the step after is prepared while the one before is learnt from.
+    assert steps() == [*range(9), *range(4, 11)] and "going on from step 4/12" in said
+    tracker = FileTracker(tmp_path / "tracked")
+    alone = trainer.Workers(1, 1, False)
+    final = trainer.run(partial(make, tmp_path), SCHEDULE, workers=alone, tracker=tracker, **arguments)  # type: ignore[arg-type]
+    assert steps()[16:] == list(range(8, 12)) and "going on from step 8/12" in said and said[-1].startswith("step 12/12")
+    tracked = (tmp_path / "tracked").read_text().splitlines()
+    assert {"12 gradient,loss,rate,steps_per_second", "12 validation/slope", "12 image dot"} <= set(tracked)
+    state = loop.load(final)
+    undisturbed = loop.fit(make(tmp_path), SCHEDULE)
+    assert state["step"] == 12
+    for key, value in undisturbed["network"].items():
+        torch.testing.assert_close(state["network"][key], value, rtol=1e-4, atol=1e-5)
+    # A finished run is not touched again: nothing could be built now.
+    (tmp_path / "steps-0").unlink()
+    assert trainer.run(partial(make, tmp_path), SCHEDULE, **arguments) == final  # type: ignore[arg-type]
+    assert not (tmp_path / "steps-0").exists()
+
+
+def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("VSR_TRAIN_WORKERS", "VSR_TRAIN_CPUS"):
+        monkeypatch.delenv(variable, raising=False)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    assert trainer.Workers.from_environment().count == max(1, gpus)
+    if not gpus:
+        monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
+        assert trainer.Workers.from_environment() == trainer.Workers(2, 1, False)
+    monkeypatch.setenv("VSR_TRAIN_CPUS", "1")
+    assert trainer.Workers.from_environment().cpus == 1
+    monkeypatch.setenv("VSR_TRAIN_CPUS", "4096")
+    with pytest.raises(VSRError, match="no node of the cluster has more than"):
+        trainer.Workers.from_environment()
+    monkeypatch.setenv("VSR_TRAIN_CPUS", "two")
+    with pytest.raises(VSRError, match="VSR_TRAIN_CPUS is 'two'"):
+        trainer.Workers.from_environment()

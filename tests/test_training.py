@@ -1,0 +1,536 @@
+"""Crops, losses, schedules and the loop, against slices, closed forms and moving pictures in closed form."""
+
+from __future__ import annotations
+
+import copy
+import math
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import models
+from models.warp import flow_warp
+from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
+from pipelines.errors import VSRError
+from pipelines.params import Schedule, Training
+from pipelines.training import loop
+from pipelines.training.crops import FlowCrops, Orientation, PairCrops
+from pipelines.training.flow import FlowTask
+from pipelines.training.losses import charbonnier, endpoint_error
+from pipelines.training.progress import Progress
+from pipelines.training.restoration import Restoration, restoration_task
+from pipelines.training.schedules import cosine
+
+HEIGHT, WIDTH, FRAMES = 64, 96, 6
+MOTION = np.array([1.75, -1.25])
+"""Pixels per frame to the right and down that the picture below moves by."""
+
+
+def picture(t: int, seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A smooth texture moving by `MOTION`, (H, W, 3) uint8, defined everywhere."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    x, y = columns - MOTION[0] * t, rows - MOTION[1] * t
+    image = np.zeros((height, width, 3))
+    for _ in range(6):
+        fx, fy = rng.uniform(-0.25, 0.25, 2)
+        image += np.sin(fx * x + fy * y + rng.uniform(0, 6))[..., None] * rng.uniform(0.2, 1, 3)
+    return np.rint(127.5 + image * 20).clip(0, 255).astype(np.uint8)
+
+
+def store(path: Path, clips: dict[str, tuple[str, list[dict[str, np.ndarray]]]], scales: dict[str, float] | None = None) -> Store:
+    """A store of clips by name: their split and frames."""
+    parts = path.with_name(path.name + "-parts")
+    for name, (split, frames) in clips.items():
+        with ClipWriter(parts, name, scales) as writer:
+            for frame in frames:
+                writer.append(frame)
+            height, width = next(iter(frames[0].values())).shape[:2]
+            writer.finish(ClipAttributes(split, 25.0, height, width))
+    assemble(parts, list(clips), path)
+    return Store(path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from more, and lose much where cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+SPLITS = {"a": "train", "b": "train", "v": "validation"}
+
+
+@pytest.fixture(scope="module")
+def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    frames = {name: [{"rgb": picture(t, seed)} for t in range(FRAMES + seed)] for seed, name in enumerate(SPLITS)}
+    return store(tmp_path_factory.mktemp("hr") / "hr", {name: (SPLITS[name], frames[name]) for name in SPLITS})
+
+
+@pytest.fixture(scope="module")
+def lr(hr: Store) -> Store:
+    """Every fourth pixel of HR."""
+    clips = {name: (SPLITS[name], [{"rgb": frame[::4, ::4].copy()} for frame in hr.frames(name)]) for name in SPLITS}
+    return store(hr.path.with_name("lr"), clips)
+
+
+@pytest.fixture(scope="module")
+def truth(hr: Store) -> Store:
+    """The exact flow; the left third of every frame is marked as hidden."""
+    hidden = np.zeros((HEIGHT, WIDTH), bool)
+    hidden[:, : WIDTH // 3] = True
+    constant = np.broadcast_to(MOTION.astype(np.float32), (HEIGHT, WIDTH, 2))
+    frame = {"flow_forward": constant, "flow_backward": -constant, "occlusion_forward": hidden, "occlusion_backward": hidden}
+    clips = {name: (SPLITS[name], [frame] * hr.clips[name].frames) for name in SPLITS}
+    return store(hr.path.with_name("truth"), clips, {"flow_forward": 1 / 256, "flow_backward": 1 / 256})
+
+
+def schedule(**changes: object) -> Schedule:
+    values = {"iterations": 4, "batch": 4, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-5}
+    return Schedule(**{**values, "clip_gradients": None, "validate_every": 2, "seed": 0, **changes})  # type: ignore[arg-type]
+
+
+def training(**changes: object) -> Training:
+    values = {**schedule().model_dump(), "freeze_flow": 2, "flow_rate": 0.5, "ema": 0.9}
+    return Training(**{**values, **changes})  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- closed forms
+
+
+def test_cosine_is_its_closed_form() -> None:
+    assert cosine(0, 300, 2e-4, 1e-7) == 2e-4
+    assert cosine(300, 300, 2e-4, 1e-7) == pytest.approx(1e-7)
+    assert cosine(150, 300, 2e-4, 1e-7) == pytest.approx((2e-4 + 1e-7) / 2)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], 2e-4)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 300, 1e-7)
+    for step in range(300):
+        assert cosine(step, 300, 2e-4, 1e-7) == pytest.approx(reference.get_last_lr()[0], rel=1e-6)
+        optimiser.step()
+        reference.step()
+
+
+def test_charbonnier_is_its_closed_form() -> None:
+    a, b = torch.tensor([0.0, 3.0]), torch.tensor([4.0, 3.0])
+    assert charbonnier(a, b, eps=9.0).item() == pytest.approx((5 + 3) / 2)
+    assert charbonnier(a, b).item() == pytest.approx(2, abs=1e-5)
+    same = torch.zeros(3, requires_grad=True)
+    charbonnier(same, torch.zeros(3)).backward()
+    assert torch.equal(same.grad, torch.zeros(3))
+
+
+def test_endpoint_error_is_its_closed_form() -> None:
+    flow, true = torch.zeros(1, 2, 1, 2), torch.tensor([[[[3.0, 0.0]], [[4.0, 1.0]]]])
+    assert endpoint_error(flow, true, eps=0).item() == pytest.approx(3)
+    assert endpoint_error(flow, true, torch.tensor([[[[1.0, 3.0]]]]), eps=0).item() == pytest.approx((5 + 3) / 4)
+    assert endpoint_error(flow, true, torch.zeros(1, 1, 1, 2)).item() == 0
+    assert torch.isfinite(torch.autograd.grad(endpoint_error(flow.requires_grad_(), torch.zeros_like(flow)), flow)[0]).all()
+
+
+# ---------------------------------------------------------------- crops
+
+
+def places(height: int, width: int, clip: int, frames: int) -> list[dict[str, np.ndarray]]:
+    """Frames whose pixels say where they are: (row, column, 16 x clip + frame)."""
+    rows, columns = np.mgrid[:height, :width]
+    return [{"rgb": np.stack([rows, columns, np.full_like(rows, 16 * clip + t)], -1).astype(np.uint8)} for t in range(frames)]
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+    folder = tmp_path_factory.mktemp("placed")
+    large = {name: (SPLITS[name], places(HEIGHT, WIDTH, clip, 5 + clip)) for clip, name in enumerate(SPLITS)}
+    small = {name: (SPLITS[name], places(HEIGHT // 4, WIDTH // 4, clip, 5 + clip)) for clip, name in enumerate(SPLITS)}
+    return store(folder / "hr", large), store(folder / "lr", small)
+
+
+@settings(max_examples=50, deadline=None)
+@given(step=st.integers(0, 10**6), index=st.integers(0, 63), seed=st.integers(-5, 10**12))
+def test_pair_crops_are_windows_of_both_stores(placed: tuple[Store, Store], step: int, index: int, seed: int) -> None:
+    crops = PairCrops(*placed, split="train", crop=8, clip_length=3, seed=seed)
+    assert crops.scale == 4
+    small, large = crops.sample(step, index)
+    assert small.shape == (3, 3, 8, 8) and large.shape == (3, 3, 32, 32) and small.dtype == large.dtype == torch.float32
+    again = crops.sample(step, index)
+    assert torch.equal(small, again[0]) and torch.equal(large, again[1])
+    lr, hr = ((part * 255).round().int() for part in (small, large))
+    # Every pixel of HR lies in its pixel of LR, in the same frame of the same clip of the split.
+    blocks = lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    assert torch.equal(hr[:, :2] // 4, blocks[:, :2]) and torch.equal(hr[:, 2], blocks[:, 2])
+    frames = lr[:, 2].flatten(1)
+    assert (frames == frames[:, :1]).all() and (frames[1:] - frames[:-1] == 1).all() and frames.max() < 32
+    # Rows and columns run evenly along the axes, one way in all frames: a square window in one of eight orientations.
+    for part, side in ((lr, 8), (hr, 32)):
+        place = part[:, :2]
+        assert (place == place[:1]).all()
+        steps = torch.stack([(place[0, :, 1:] - place[0, :, :-1])[:, :, 0], (place[0, :, :, 1:] - place[0, :, :, :-1])[:, 0]])
+        assert (steps.abs().sum(1) == 1).all() and (place.amax((0, 2, 3)) - place.amin((0, 2, 3)) == side - 1).all()
+
+
+def test_crops_reach_everywhere(hr: Store, lr: Store) -> None:
+    """Both clips, and far more than one place of them, are drawn."""
+    crops = PairCrops(hr, lr, split="train", crop=8, clip_length=FRAMES, seed=0)
+    means = {round(crops.sample(0, index)[0].mean().item(), 6) for index in range(64)}
+    assert len(means) > 40
+
+
+def test_the_global_batch_does_not_depend_on_the_workers(hr: Store, lr: Store) -> None:
+    whole = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=7).batch(5, range(4))
+    for world in (2, 4):
+        share = 4 // world
+        parts = [
+            PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=7).batch(5, range(rank * share, (rank + 1) * share))
+            for rank in range(world)
+        ]
+        assert torch.equal(torch.cat([part[0] for part in parts]), whole[0])
+        assert torch.equal(torch.cat([part[1] for part in parts]), whole[1])
+    assert not torch.equal(whole[0], PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=8).batch(5, range(4))[0])
+
+
+@pytest.mark.parametrize(
+    "changes, words", [({"crop": 17}, "smaller than `crop` 17"), ({"clip_length": 9}, "fewer than `clip_length` 9")]
+)
+def test_clips_too_small_or_short(hr: Store, lr: Store, changes: dict[str, int], words: str) -> None:
+    with pytest.raises(VSRError, match=words):
+        PairCrops(hr, lr, **{"split": "train", "crop": 8, "clip_length": 3, "seed": 0, **changes})  # type: ignore[arg-type]
+
+
+def test_stores_that_do_not_belong_together(hr: Store, lr: Store, tmp_path: Path) -> None:
+    options = {"split": "train", "crop": 8, "clip_length": 3, "seed": 0}
+    for name, frames, words in [
+        ("other", [f[::4, ::4] for f in hr.frames("a")], "is not in"),
+        ("a", [f[::4, ::4] for f in hr.read("a", 0, 4)], "has 4 frames"),
+        ("a", [f[::4, ::5] for f in hr.frames("a")], "one whole scale"),
+    ]:
+        odd = store(tmp_path / words.replace(" ", "-"), {name: ("train", [{"rgb": frame.copy()} for frame in frames])})
+        with pytest.raises(VSRError, match=words):
+            PairCrops(hr, odd, **options)  # type: ignore[arg-type]
+    with pytest.raises(VSRError, match="did you mean 'train'"):
+        PairCrops(hr, lr, **{**options, "split": "trains"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_oriented_flow_still_leads_to_the_other_frame(turn: int) -> None:
+    """Flow that differs from pixel to pixel, turned with its frames, warps them as before."""
+    orientation = Orientation(bool(turn & 1), bool(turn & 2), bool(turn & 4))
+    rows, columns = np.mgrid[:40, :56].astype(np.float32)
+    flow = np.stack([2 + columns / 40 - rows / 25, -1 + rows / 30 + columns / 60], -1)
+
+    def pattern(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.stack([0.5 + 0.4 * np.sin(0.13 * x + 0.07 * y), 0.5 + 0.4 * np.cos(0.11 * y - 0.05 * x), x / 80], -1)
+
+    supp, ref = pattern(columns, rows), pattern(columns + flow[..., 0], rows + flow[..., 1])
+    ref, supp = (torch.from_numpy(orientation.of_frames(frame).copy()).permute(2, 0, 1)[None].float() for frame in (ref, supp))
+    turned = torch.from_numpy(orientation.of_flow(flow).copy()).permute(2, 0, 1)[None].float()
+    error = (flow_warp(supp, turned) - ref).abs()[..., 6:-6, 6:-6].max()
+    assert error < 5e-3
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_flow_crops_lead_from_ref_to_supp(hr: Store, truth: Store, index: int) -> None:
+    ref, supp, flow, visible = FlowCrops(hr, truth, split="train", crop=16, seed=3).sample(0, index)
+    assert ref.shape == supp.shape == (3, 16, 16) and flow.shape == (2, 16, 16) and visible.shape == (1, 16, 16)
+    assert visible.min() >= 0 and visible.max() <= 1
+    scale = np.abs(MOTION).sum() / flow.abs().sum(0).mean().item()
+    assert scale == pytest.approx(round(scale), abs=1e-3) and round(scale) in (1, 2, 4)
+    inner = (..., slice(3, -3), slice(3, -3))
+    still = (supp - ref)[inner].abs().mean()
+    assert (flow_warp(supp[None], flow[None])[0] - ref)[inner].abs().mean() < 0.25 * still + 0.004
+
+
+def test_flow_needs_a_corpus_that_carries_it(hr: Store, tmp_path: Path) -> None:
+    assemble(tmp_path / "parts", [], tmp_path / "truth")
+    with pytest.raises(VSRError, match="holds no exact flow"):
+        FlowCrops(hr, Store(tmp_path / "truth"), split="train", crop=16, seed=0)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+class Small(nn.Module):
+    """Bicubic plus what two convolutions add; the first stands for a flow network."""
+
+    scale, min_frames = 4, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spynet = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, 48, 3, padding=1)
+        self.base = models.create("bicubic", scale=4)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        residual = nn.functional.pixel_shuffle(self.head(torch.tanh(self.spynet(clip.flatten(0, 1)))), 4)
+        return self.base(clip) + residual.unflatten(0, clip.shape[:2])
+
+
+def small_task(hr: Store, lr: Store, recipe: Training) -> Restoration:
+    torch.manual_seed(0)
+    return Restoration(Small(), recipe, hr, lr)
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: Path) -> None:
+    """Interrupted before the thaw of the flow network, at it and after it."""
+    recipe = training(iterations=8, freeze_flow=4, clip_gradients=0.1)
+
+    def keep(step: int, state: loop.State) -> None:
+        loop.save(state, tmp_path / f"{step}.pt")
+
+    whole = loop.fit(small_task(hr, lr, recipe), recipe, on_checkpoint=keep)
+    for step in (2, 4, 6, 8):
+        saved = loop.load(tmp_path / f"{step}.pt")
+        assert saved["step"] == step
+        resumed = loop.fit(small_task(hr, lr, recipe), recipe, resume=saved)
+        assert equal(resumed["network"], whole["network"]) and equal(resumed["average"], whole["average"])
+    assert not list(tmp_path.glob("*.partial"))
+    assert equal(loop.kept(whole), whole["average"]) and not equal(whole["average"], whole["network"])
+
+
+def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) -> None:
+    recipe = training(iterations=6, freeze_flow=3, flow_rate=0.125, ema=None)
+    task = small_task(hr, lr, recipe)
+    first = copy.deepcopy(task.network.state_dict())
+    seen: dict[int, dict[str, Tensor]] = {0: first}
+    loop.fit(task, recipe, on_log=lambda step, _: seen.update({step: copy.deepcopy(task.network.state_dict())}))
+    for step in range(1, 7):
+        before, after = seen[step - 1], seen[step]
+        assert torch.equal(before["spynet.weight"], after["spynet.weight"]) == (step <= 3)
+        assert not torch.equal(before["head.weight"], after["head.weight"])
+    # Adam's first step moves every weight by the rate, whatever the gradient.
+    rate = cosine(3, 6, recipe.rate * 0.125, recipe.final_rate)
+    moved = (seen[4]["spynet.weight"] - seen[3]["spynet.weight"]).abs().max().item()
+    assert moved == pytest.approx(rate, rel=1e-2)
+
+
+def test_the_average_is_its_recurrence(hr: Store, lr: Store) -> None:
+    recipe = training(iterations=5, freeze_flow=0, ema=0.8)
+    task = small_task(hr, lr, recipe)
+    expected = copy.deepcopy(task.network.state_dict())
+
+    def follow(step: int, metrics: loop.Metrics) -> None:
+        for key, value in task.network.state_dict().items():
+            expected[key] = 0.8 * expected[key] + 0.2 * value
+
+    state = loop.fit(task, recipe, on_log=follow)
+    for key, value in state["average"].items():
+        torch.testing.assert_close(value, expected[key])
+
+
+def test_validation_is_that_of_the_kept_weights_on_schedule(hr: Store, lr: Store) -> None:
+    recipe = training(iterations=5, validate_every=2)
+    validated: dict[int, tuple[loop.Metrics, loop.Images]] = {}
+    saved: list[int] = []
+    task = small_task(hr, lr, recipe)
+    loop.fit(
+        task,
+        recipe,
+        on_validate=lambda step, metrics, images: validated.update({step: (metrics, images)}),
+        on_checkpoint=lambda step, _: saved.append(step),
+    )
+    assert list(validated) == [0, 2, 4, 5] and saved == [2, 4, 5]
+    assert set(validated[0][1]) == {"v/lr", "v/bicubic", "v/restored", "v/truth"}
+    assert set(validated[5][1]) == {"v/restored"}
+    shown = validated[0][1]
+    assert np.array_equal(shown["v/truth"], hr.frame("v", 3))  # of the frames 2, 3, 4
+    assert np.array_equal(shown["v/lr"], lr.frame("v", 3))
+
+    def luma_psnr(name: str) -> float:
+        weights = np.array([65.481, 128.553, 24.966]) / 255
+        error = (shown[f"v/{name}"].astype(float) - shown["v/truth"]) @ weights
+        return -10 * math.log10((error**2).mean() / 255**2)
+
+    # The metrics are means over three frames, which look alike.
+    metrics = validated[0][0]
+    assert metrics["psnr"] == pytest.approx(luma_psnr("restored"), abs=0.5)
+    assert metrics["psnr"] - metrics["gain"] == pytest.approx(luma_psnr("bicubic"), abs=0.5)
+
+
+class Broken:
+    """A task whose loss is not a number."""
+
+    ema = None
+
+    def __init__(self) -> None:
+        self.network = nn.Linear(1, 1)
+
+    def groups(self) -> list[loop.Group]:
+        return [loop.Group(list(self.network.parameters()))]
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        return (torch.full((len(list(indices)), 1), math.nan if step == 2 else 1.0),)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        return network(batch[0]).square().mean()
+
+    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
+        return {}, {}
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    with pytest.raises(VSRError, match=r"the loss is nan .* at step 2 with the rate 0\.0005"):
+        loop.fit(Broken(), schedule())
+
+
+def test_a_batch_that_cannot_be_shared() -> None:
+    with pytest.raises(VSRError, match="a batch of 4 cannot be shared evenly by 3 workers"):
+        loop.fit(Broken(), schedule(), world=3)
+
+
+def test_states_that_are_not_of_this_run(hr: Store, lr: Store, tmp_path: Path) -> None:
+    state = loop.fit(small_task(hr, lr, training(iterations=1)), training(iterations=1))
+    with pytest.raises(VSRError, match="disagree on `ema`"):
+        loop.fit(small_task(hr, lr, training(ema=None)), training(ema=None), resume=state)
+    with pytest.raises(VSRError, match="of another network"):
+        loop.fit(Broken(), schedule(), resume={**state, "average": None})
+    (tmp_path / "torn.pt").write_bytes(b"PK torn")
+    with pytest.raises(VSRError, match="cannot be read"):
+        loop.load(tmp_path / "torn.pt")
+
+
+def _rank(rank: int, folder: Path, recipe: Training) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    task = small_task(Store(folder / "hr"), Store(folder / "lr"), recipe)
+    state = loop.fit(task, recipe, rank=rank, world=2)
+    loop.save(state, folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> None:
+    recipe = training(iterations=5, freeze_flow=2, ema=None)
+    (tmp_path / "hr").symlink_to(hr.path)
+    (tmp_path / "lr").symlink_to(lr.path)
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=_rank, args=(rank, tmp_path, recipe)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+        assert process.exitcode == 0
+    alone = loop.fit(small_task(hr, lr, recipe), recipe)["network"]
+    first, second = (loop.load(tmp_path / f"rank{rank}.pt")["network"] for rank in range(2))
+    assert equal(first, second)
+    for key in alone:
+        torch.testing.assert_close(first[key], alone[key], rtol=1e-4, atol=1e-6)
+
+
+def test_a_small_network_learns_one_crop_by_heart(hr: Store, lr: Store) -> None:
+    recipe = training(iterations=600, rate=5e-3, batch=1, freeze_flow=0, flow_rate=1.0, ema=None, validate_every=600)
+    task = small_task(hr, lr, recipe)
+    crop = task.batch(0, [0])
+    task.batch = lambda step, indices: crop  # type: ignore[method-assign]
+    losses: list[float] = []
+    loop.fit(task, recipe, on_log=lambda step, metrics: losses.append(metrics["loss"]))
+    assert losses[-1] < 0.25 * losses[0]
+
+
+# ---------------------------------------------------------------- tasks of params.yaml
+
+
+def test_basicvsr_begins_with_the_flow_network_it_is_given(hr: Store, lr: Store, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    torch.manual_seed(5)
+    spynet = models.create("spynet")
+    models.save(spynet, start)
+    options = {"channels": 4, "blocks": 1, "upsample_channels": 4, "base": "bicubic"}
+    task = restoration_task("basicvsr", options, training(), hr.path, lr.path, start)
+    assert equal(dict(task.network.spynet.state_dict()), dict(spynet.state_dict()))  # type: ignore[operator,union-attr]
+    outer, flow = task.groups()
+    counted = sum(parameter.numel() for group in (outer, flow) for parameter in group.parameters)
+    assert counted == sum(parameter.numel() for parameter in task.network.parameters())
+    assert sum(parameter.numel() for parameter in flow.parameters) == 1_440_300
+    assert (flow.factor, flow.frozen) == (0.5, 2)
+    assert restoration_task("basicvsr", options, training(flow_rate=0), hr.path, lr.path).groups()[1].frozen == 4
+    bicubic = tmp_path / "bicubic.safetensors"
+    models.save(models.create("basicvsr", **options), bicubic)
+    with pytest.raises(VSRError, match="does not hold the flow network"):
+        restoration_task("basicvsr", options, training(), hr.path, lr.path, bicubic)
+
+
+def test_a_pair_of_another_scale(hr: Store, tmp_path: Path) -> None:
+    clips = {name: (SPLITS[name], [{"rgb": frame[::2, ::2].copy()} for frame in hr.frames(name)]) for name in SPLITS}
+    half = store(tmp_path / "half", clips)
+    with pytest.raises(VSRError, match="enlarges by 4 and .* is smaller by 2"):
+        Restoration(Small(), training(), hr, half)
+
+
+class Constant(nn.Module):
+    """The same flow everywhere, learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flow = nn.Parameter(torch.zeros(1, 2, 1, 1))
+
+    def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
+        return self.flow.expand(ref.shape[0], 2, *ref.shape[-2:])
+
+
+def test_flow_validation_is_in_pixels_of_a_quarter(hr: Store, truth: Store) -> None:
+    task = FlowTask(Constant(), schedule(crop=16, clip_length=2), hr, truth)
+    metrics, _ = task.validate(task.network, torch.device("cpu"), 0)
+    assert metrics["epe"] == pytest.approx(np.linalg.norm(MOTION) / 4, rel=1e-3)
+    assert metrics["epe_zero"] == metrics["epe"]
+    with pytest.raises(VSRError, match="flow is between 2 frames"):
+        FlowTask(Constant(), schedule(clip_length=3), hr, truth)
+
+
+def test_spynet_learns(hr: Store, truth: Store) -> None:
+    torch.manual_seed(0)
+    recipe = schedule(iterations=3, crop=16, clip_length=2, batch=2)
+    losses: list[float] = []
+    validated: list[float] = []
+    loop.fit(
+        FlowTask(models.create("spynet"), recipe, hr, truth),
+        recipe,
+        on_log=lambda step, metrics: losses.append(metrics["loss"]),
+        on_validate=lambda step, metrics, images: validated.append(metrics["epe"]),
+    )
+    assert len(losses) == 3 and all(math.isfinite(loss) for loss in losses) and validated[0] != validated[-1]
+
+
+def test_progress_says_and_tracks() -> None:
+    lines: list[str] = []
+    points: list[tuple[int, dict[str, float]]] = []
+
+    class Kept:
+        def metrics(self, step: int, values: dict[str, float]) -> None:
+            points.append((step, values))
+
+        def images(self, step: int, images: dict[str, np.ndarray]) -> None:
+            assert step == 2 and set(images) == {"x"}
+
+    progress = Progress(400, lines.append, Kept())
+    progress.log(1, {"loss": 3.0})
+    progress.log(2, {"loss": 1.0})
+    progress.validated(2, {"psnr": 30.0}, {"x": np.zeros((1, 1, 3), np.uint8)})
+    progress.log(400, {"loss": 0.5})
+    assert points[0][0] == 2 and points[0][1]["loss"] == 2.0 and points[1] == (2, {"validation/psnr": 30.0})
+    assert lines == [lines[-1]] and lines[-1].startswith("step 400/400  loss 0.50000  psnr 30.000")
+
+
+def test_a_state_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.pt"
+    loop.save({"step": 1}, path)
+
+    def fail(state: object, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError):
+        loop.save({"step": 2}, path)
+    assert loop.load(path) == {"step": 1}

@@ -95,21 +95,34 @@ def _blocks(size: int, scale: float, dtype: torch.dtype, device: torch.device) -
     return tuple(found)
 
 
+def resize_rows(planes: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """The first half of `imresize`: (N, H, W) of any type to (N, ceil(H * scale), W) of type `dtype`."""
+    count, height, width = planes.shape
+    out = planes.new_empty(count, math.ceil(height * scale), width, dtype=dtype)
+    for block in _blocks(height, scale, dtype, planes.device):
+        # Converted block by block, 8-bit frames stay in the cache while they are widened.
+        seen = planes[:, block.start : block.stop].to(dtype)
+        torch.bmm(block.weights.expand(count, -1, -1), seen, out=out[:, block.first : block.last])
+    return out
+
+
+def resize_columns(lines: Tensor, scale: float) -> Tensor:
+    """The second half of `imresize`: (N, W) to (N, ceil(W * scale))."""
+    count, width = lines.shape
+    out = lines.new_empty(count, math.ceil(width * scale))
+    for block in _blocks(width, scale, lines.dtype, lines.device):
+        torch.mm(lines[:, block.start : block.stop], block.weights.T, out=out[:, block.first : block.last])
+    return out
+
+
 # An operator of its own: one autocast leaves in full precision, and one that counts of multiplications
 # can tell from the layers of a network.
 @torch.library.custom_op("vsr::imresize", mutates_args=())
 def _imresize(x: Tensor, scale: float) -> Tensor:
     height, width = x.shape[-2:]
     with torch.autocast(x.device.type, enabled=False):
-        planes = x.reshape(-1, height, width)
-        rows = x.new_empty(len(planes), math.ceil(height * scale), width)
-        for block in _blocks(height, scale, x.dtype, x.device):
-            weights = block.weights.expand(len(planes), -1, -1)
-            torch.bmm(weights, planes[:, block.start : block.stop], out=rows[:, block.first : block.last])
-        lines = rows.view(-1, width)
-        out = x.new_empty(len(lines), math.ceil(width * scale))
-        for block in _blocks(width, scale, x.dtype, x.device):
-            torch.mm(lines[:, block.start : block.stop], block.weights.T, out=out[:, block.first : block.last])
+        rows = resize_rows(x.reshape(-1, height, width), scale, x.dtype)
+        out = resize_columns(rows.view(-1, width), scale)
     return out.view(*x.shape[:-2], rows.shape[1], out.shape[1])
 
 

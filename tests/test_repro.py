@@ -180,23 +180,24 @@ def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Pr
         params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": clips}, "height": 128, "width": 192}
 
     project.change(add)
-    project.run("dvc", "repro", name)
-    undisturbed = project.locked()[name]
+    project.run("dvc", "repro", "ingest@many")
     work = project.root / ".vsr" / "work"
 
     def done() -> int:
         return len(list(work.glob("*/lr/*.json")))
 
-    process = project.start("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
+    process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
     _wait_for(lambda: done() >= 3, process)
     _stage_process(process, "stages.degrade").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
     assert process.returncode != 0 and 3 <= kept < clips
     assert not (project.root / "data/lr/many/crf25_x4").exists()
-    output = project.run("dvc", "repro", "--single-item", "--no-run-cache", name)
+    output = project.run("dvc", "repro", "--single-item", name)
     assert f"/{clips - kept} clips" in output
-    assert project.locked()[name] == undisturbed
+    resumed = project.locked()[name]
+    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name)
+    assert project.locked()[name] == resumed
 
 
 def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipelines import whole
 from pipelines.clips import video
 from pipelines.clips.images import png_size, write_png
 from pipelines.clips.readers import FRAMES_FPS, clip_folders, frame_files, probe_video, read_frames, video_files
@@ -152,20 +151,15 @@ def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray]) 
         names = [file.name for file in frame_files(footage.path)]
     else:
         names = [f"{index:08d}.png" for index in range(footage.count)]
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with whole.folder(target) as folder:
         count = 0
         for count, frame in enumerate(frames, start=1):
             if count <= len(names):
-                write_png(partial / names[count - 1], frame)
+                write_png(folder / names[count - 1], frame)
         if count != len(names):
             raise VSRError(
                 f"{footage.path} has {len(names)} frames but {count} came out of it: run again, and report it if it stays."
             )
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _video(name: str, path: Path, alone: bool) -> Footage:

@@ -49,8 +49,9 @@ class VideoInfo:
     `width` and `height` are those of decoded frames, after the file's rotation. `fps` is the exact
     rate, or the mean rate where `variable` says that frames are not evenly spaced; `frames` counts
     the frames shown. `start` is the time of the first one in seconds, counted from the start of
-    the file (sound may begin earlier). `audio` names the codecs of the sound tracks. `primaries`
-    and `transfer` are the colour tags, None where the file has none.
+    the file (sound may begin earlier). `audio` names the codecs of the sound tracks. `pixel_aspect`
+    is the width of a pixel over its height; `primaries` and `transfer` are the colour tags, None
+    where the file has none.
     """
 
     width: int
@@ -60,6 +61,7 @@ class VideoInfo:
     variable: bool
     start: Fraction
     audio: tuple[str, ...]
+    pixel_aspect: Fraction
     primaries: str | None
     transfer: str | None
 
@@ -82,7 +84,12 @@ def probe(path: Path) -> VideoInfo:
     fps, variable = _rate(packets, header)
     start = min(packet.time for packet in packets) * packets[0].base
     audio = re.findall(r"Stream #0:\d+.*?: Audio: (\w+)", header)
-    return VideoInfo(first.shape[1], first.shape[0], fps, len(packets), variable, start, tuple(audio), *_colour(header))
+    height, width = first.shape[:2]
+    shape = re.search(r"Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?", header)
+    aspect = Fraction(int(shape[3]), int(shape[4])) if shape and shape[3] and int(shape[4]) else Fraction(1)
+    if shape and (width, height) != (int(shape[1]), int(shape[2])):  # turned by a quarter
+        aspect = 1 / aspect
+    return VideoInfo(width, height, fps, len(packets), variable, start, tuple(audio), aspect, *_colour(header))
 
 
 def decode(path: Path) -> Iterator[np.ndarray]:
@@ -108,8 +115,8 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
             or a profile that few players know, would be a silent change.
         path: `.mp4`, `.m4v`, `.mov` or `.mkv`; an existing file is replaced.
         fps: frames per second.
-        audio_from: a video whose sound tracks, their offset to the picture, and colour primaries are
-            taken over. Tracks are copied; those that few players know in an MP4 become AAC.
+        audio_from: a video whose sound tracks, their offset to the picture, pixel aspect and colour
+            primaries are taken over. Tracks are copied; those that few players know in an MP4 become AAC.
 
     Raises:
         VSRError: no frames, an odd size, frames of different sizes, an unknown container, no
@@ -129,6 +136,8 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
     picture = _yuv(
         ffmpeg.input("pipe:", **_raw(height, width, fps), **offset), "bt709", primaries or "bt709", transfer or "bt709"
     )
+    if sound:
+        picture = picture.filter("setsar", str(sound.pixel_aspect))
     options: dict[str, Any] = {"c:v": "libx264", "preset": "medium", "crf": 12, "fps_mode": "passthrough"}
     tracks = []
     if sound and sound.audio and audio_from:
@@ -187,18 +196,18 @@ def x264(
         _feed(coder, checked, "the x264 step", stream.parent)
         decoder = _reading(stream.name, framerate=str(rational(fps)))
         sizes = [packet.size for packet in _packets(stream)[0]]
-        data = stream.read_bytes()
-        version = re.search(rb"x264 - (core [^-]*?) - ", data)
+        with stream.open("rb") as file:
+            version = re.search(rb"x264 - (core [^-]*?) - ", file.read(4096))
+        size = stream.stat().st_size
         info = {
             "arguments": {"coder": coder, "decoder": decoder},
             "ffmpeg": _version(_binary()),
             "encoder": f"x264 {version[1].decode()}" if version else "x264",
             "matrix": "BT.601 limited",
-            "bytes": len(data),
-            "bit_rate": round(len(data) * 8 * float(fps) / len(sizes)),
+            "bytes": size,
+            "bit_rate": round(size * 8 * float(fps) / len(sizes)),
             "frame_bytes": sizes,
         }
-        del data
         with contextlib.closing(_counted(_pipe(decoder, stream, stream.parent), len(sizes), stream)) as decoded:
             yield decoded, info
 
@@ -298,7 +307,12 @@ def _rate(packets: Sequence[_Packet], header: str) -> tuple[Fraction, bool]:
     if len(times) == 1 or times[0] == times[-1]:
         return (rational(float(printed[1])) if printed and float(printed[1]) else Fraction(25)), False
     mean = Fraction(len(times) - 1, times[-1] - times[0]) / base
-    candidates = [Fraction(round(mean)), Fraction(round(mean * Fraction(1001, 1000))) * Fraction(1000, 1001), rational(mean), mean]
+    candidates = [
+        Fraction(round(mean)),
+        Fraction(round(mean * Fraction(1001, 1000))) * Fraction(1000, 1001),
+        rational(mean),
+        mean,
+    ]
     if printed:
         candidates.sort(key=lambda rate: abs(rate - Fraction(printed[1])) > Fraction(1, 200))
     for rate in candidates:

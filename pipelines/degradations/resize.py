@@ -8,26 +8,12 @@ they do on paper.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from models.resize import weight_matrix
+from models.resize import resize_columns, resize_rows
 from pipelines.errors import VSRError
-
-_BLOCK = 8  # outputs per matrix product: few enough that most of the band's bounding box is band
-
-
-class _Block(NamedTuple):
-    """Outputs `first:last` depend on inputs `start:stop` alone, through `weights`."""
-
-    first: int
-    last: int
-    start: int
-    stop: int
-    weights: torch.Tensor
 
 
 def lr_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -63,27 +49,11 @@ def bicubic(frame: np.ndarray, scale: float) -> np.ndarray:
         VSRError: see `lr_size`.
     """
     height, width = lr_size((frame.shape[0], frame.shape[1]), scale)
-    cropped_height, cropped_width = round(height * scale), round(width * scale)
+    used_height, used_width = round(height * scale), round(width * scale)
     writable = frame if frame.flags.writeable else frame.copy()  # torch warns of read-only memory, as of a store's
-    lines = torch.from_numpy(writable).reshape(frame.shape[0], -1)[:, : 3 * cropped_width]
-    rows = torch.empty(height, 3 * cropped_width, dtype=torch.float64)
-    for block in _blocks(cropped_height, height, scale, 1):
-        torch.mm(block.weights, lines[block.start : block.stop].double(), out=rows[block.first : block.last])
-    out = torch.empty(height, 3 * width, dtype=torch.float64)
-    for block in _blocks(cropped_width, width, scale, 3):
-        torch.mm(rows[:, block.start : block.stop], block.weights.T, out=out[:, block.first : block.last])
-    return out.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8).view(height, width, 3).numpy()
-
-
-@lru_cache(maxsize=64)
-def _blocks(inputs: int, outputs: int, scale: float, channels: int) -> tuple[_Block, ...]:
-    """The banded weight matrix of one axis cut into dense blocks, each value `channels` interleaved numbers."""
-    matrix = weight_matrix(inputs, 1 / scale)[:outputs]
-    found = []
-    for first in range(0, outputs, _BLOCK):
-        rows = matrix[first : first + _BLOCK]
-        columns = np.flatnonzero(rows.any(axis=0))
-        start, stop = int(columns[0]), int(columns[-1]) + 1
-        weights = torch.from_numpy(np.kron(rows[:, start:stop], np.eye(channels)))
-        found.append(_Block(channels * first, channels * (first + len(rows)), channels * start, channels * stop, weights))
-    return tuple(found)
+    lines = torch.from_numpy(writable)[:used_height].reshape(used_height, -1)[:, : 3 * used_width]
+    # Rows first, on pixels as they lie in memory; what is left to bring into planes is smaller by `scale`.
+    rows = resize_rows(lines[None], 1 / scale, torch.float64)[0, :height]
+    planes = rows.view(height, used_width, 3).transpose(1, 2).reshape(-1, used_width)
+    out = resize_columns(planes, 1 / scale)[:, :width].add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    return out.view(height, 3, width).transpose(1, 2).contiguous().numpy()

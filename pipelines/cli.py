@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.errors import VSRError
+from pipelines.errors import VSRError, unknown
 
 app = typer.Typer(
     help="Video super-resolution: degrade, restore, score, and reproduce the comparison of params.yaml.",
@@ -20,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+INTERRUPTED = 128 + signal.SIGINT
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 # What a command needs is imported inside it, so that `vsr --help` answers at once.
 
@@ -61,7 +67,7 @@ def degrade(
     destination: Destination,
     recipe: Annotated[str, typer.Option(help="A degradation of params.yaml, e.g. bi_x4.")],
 ) -> None:
-    """Make the LR version of footage. Videos become videos, or PNG frames if DST has no video suffix."""
+    """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
     from pipelines import params
     from pipelines.clips import footage
     from pipelines.degradations import recipes
@@ -82,24 +88,33 @@ def restore(
     destination: Destination,
     method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
     weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
-    scale: Annotated[int | None, typer.Option(min=1, help="For methods that have no parameters, e.g. bicubic.")] = None,
-    window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass.")] = 30,
-    overlap: Annotated[int, typer.Option(min=0, help="Frames dropped where passes meet.")] = 5,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU if there is one.")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="Only without --weights, e.g. for bicubic, which is x4 by default.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
+    overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
 ) -> None:
-    """Super-resolve footage. A video keeps its frame rate and sound."""
+    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
     import torch
 
     from pipelines.clips import footage
     from pipelines.evaluation.restore import restore as restore_frames
 
-    network = _network(method, weights, scale)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if place.type == "cuda" and not torch.cuda.is_available():
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if place not in ("cpu", "cuda"):
+        raise unknown("device", place, ("cpu", "cuda"))
+    if place == "cuda" and not torch.cuda.is_available():
         raise VSRError("this machine has no CUDA device: leave --device out.")
+    network = _network(method, weights, scale)
 
     def work(clip: footage.Footage) -> Iterator[Any]:
-        return restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
+        try:
+            yield from restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
+        except torch.OutOfMemoryError as error:
+            height, width = clip.size
+            raise VSRError(
+                f"{clip.path}: {window} frames of {width}x{height} at once do not fit into the memory of the GPU: "
+                "give a smaller --window, or --device cpu."
+            ) from error
 
     _transform(source, destination, work)
 
@@ -183,7 +198,7 @@ def export(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Where to listen on this machine.")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on this machine.")] = 5000) -> None:
     """Open MLflow's pages on this machine."""
     from pipelines.runtime import tracking
 
@@ -211,12 +226,13 @@ def doctor() -> None:
     """Check what the pipeline needs of this machine, and say how to mend what is missing."""
     from pipelines.runtime.doctor import examine
 
-    healthy = True
+    broken = 0
     for check in examine():
-        print(f"{'ok ' if check.ok else 'NO '} {check.name}: {check.found}")
-        healthy &= check.ok or not check.needed
-    if not healthy:
-        raise typer.Exit(1)
+        mark = "ok" if check.ok else "NO" if check.needed else "--"
+        print(f"{mark}  {check.name}: {check.found}", flush=True)
+        broken += mark == "NO"
+    if broken:
+        raise VSRError(f"{broken} of these {'has' if broken == 1 else 'have'} to be mended first (NO).")
 
 
 def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]], lossless: bool = False) -> None:
@@ -224,6 +240,8 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
     from pipelines.clips import footage
     from pipelines.runtime.progress import Progress
 
+    if destination.name in ("", ".."):  # such a folder cannot be replaced by a finished one
+        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
     clips = footage.open_source(source)
     footage.check_destination(destination, clips, lossless=lossless)
     failures = {}
@@ -238,7 +256,8 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
         raise VSRError(failures.popitem()[1])
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
-        raise VSRError(f"{len(failures)} of {len(clips)} clips failed, the others are in {destination}:{reasons}")
+        others = f", the others are in {destination}" if len(failures) < len(clips) else ""
+        raise VSRError(f"{len(failures)} of {len(clips)} clips failed{others}:{reasons}")
 
 
 def _pairs(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -256,6 +275,8 @@ def _network(method: str, weights: Path | None, scale: int | None) -> Any:
     from pipelines import networks
 
     if weights is not None:
+        if scale is not None:
+            raise VSRError(f"--scale does not go with --weights: {weights} was trained for one scale, leave --scale out.")
         return networks.restorer(networks.load(weights, expect=method))
     network = networks.restorer(networks.create(method, **({"scale": scale} if scale else {})))
     if any(True for _ in network.parameters()):
@@ -265,13 +286,21 @@ def _network(method: str, weights: Path | None, scale: int | None) -> Any:
 
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text in any encoding
     try:
         app()
     except VSRError as error:
         sys.exit(f"error: {error}")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            print("interrupted: what was finished is kept, nothing is left half-written.", file=sys.stderr)
+        raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): free some space and run again.")
+        if error.errno in REFUSED and error.filename:
+            sys.exit(f"error: {error.filename} cannot be used ({error.strerror}): check the path and its permissions.")
         raise
 
 

@@ -12,27 +12,38 @@ from pipelines import whole
 from pipelines.clips import video
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
-from pipelines.errors import VSRError
+from pipelines.errors import VSRError, unknown
 from pipelines.runtime.progress import Progress
 
 
 def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, progress: Progress) -> None:
-    """Write clips as `<out>/<clip>/<frame>.png`, or as `<out>/<clip>.mp4`.
+    """Write clips as `<out>/<clip>/<frame>.png`, or as `<out>/<clip>.mp4`; `out` appears whole.
 
     Raises:
-        VSRError: `out` is there already, the store has no such clip, or see `video.encode`.
+        VSRError: `out` is there already or cannot be written, the store has no such clip, or see `video.encode`.
     """
+    for clip in clips:
+        if clip not in store.clips:
+            raise unknown(f"clip of {store.path}", clip, store.clips)
     if out.exists():
         raise VSRError(f"{out} already exists: remove it or choose another name.")
-    with whole.folder(out) as folder:
-        for clip in clips:
-            frames = progress.counted(store.frames(clip))
-            name = urllib.parse.quote(clip, safe=" ()")  # a clip's name may be any text, its files stay here
-            if as_video:
-                video.encode(frames, folder / f"{name}.mp4", store.clips[clip].attributes.fps)
-            else:
-                _write(folder / name, frames)
-            progress.clip()
+    try:
+        with whole.folder(out) as folder:
+            for clip in clips:
+                frames = progress.counted(store.frames(clip))
+                if as_video:
+                    video.encode(frames, folder / f"{_file_name(clip)}.mp4", store.clips[clip].attributes.fps)
+                else:
+                    _write(folder / _file_name(clip), frames)
+                progress.clip()
+    except OSError as error:
+        raise VSRError(f"{out} cannot be written ({error.strerror}): free some space or choose another place.") from error
+
+
+def _file_name(clip: str) -> str:
+    """A clip's name may be any text; its files stay in the folder, and are not hidden there."""
+    name = urllib.parse.quote(clip, safe=" ()")
+    return "%2E" + name[1:] if name.startswith(".") else name
 
 
 def _write(folder: Path, frames: Iterable[np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,9 +37,7 @@ def examine() -> Iterator[Check]:
     yield _asked("ffmpeg with x264", _x264)
     yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
     yield _asked("MLflow", _mlflow)
-    yield Check(
-        "Ray", True, f"cluster at {os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else "an own cluster per stage"
-    )
+    yield _asked("Ray", _ray)
     yield _weights()
     free, memory = shutil.disk_usage(params.find().parent).free / 2**30, psutil.virtual_memory().total / 2**30
     yield Check("disk", free > 5, f"{free:.0f} GiB free" + ("" if free > 5 else ", the demo needs 5"))
@@ -53,18 +52,21 @@ def _asked(name: str, ask: Callable[[], str]) -> Check:
 
 
 def _pair() -> Check:
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision")}
-    found = ", ".join(f"{name} {version}" for name, version in versions.items())
     try:
+        found = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision"))
         import torchvision.ops  # noqa: F401 - fails where the two were built apart
+    except metadata.PackageNotFoundError as error:
+        return Check("torch", False, f"{error.name} is not installed: run `make setup`")
     except (ImportError, RuntimeError) as error:
         return Check("torch", False, f"{found} do not fit together ({error}): install with `make setup`")
     return Check("torch", True, found)
 
 
 def _gpu() -> Check:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check("GPU", False, f"torch cannot be loaded ({error})", needed=False)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return Check("GPU", bool(names), ", ".join(names) or "none, everything runs on the CPU", needed=False)
 
@@ -83,9 +85,23 @@ def _mlflow() -> str:
     return "a server answers" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "mlflow.db beside params.yaml"
 
 
+def _ray() -> str:
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return "an own cluster per stage"
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # `auto` and `local` have none
+        # Ray itself asks for minutes where nothing answers.
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, OverflowError) as error:
+            raise VSRError(f"no cluster answers at RAY_ADDRESS={address} ({error}): start it, or unset RAY_ADDRESS") from error
+    return f"the cluster of RAY_ADDRESS={address}"
+
+
 def _weights() -> Check:
     folder = os.environ.get("VSR_WEIGHTS")
     if not folder:
         return Check("weights", False, "VSR_WEIGHTS is not set, they would be fetched from their publishers", needed=False)
     there = os.path.isdir(folder)
-    return Check("weights", there, f"VSR_WEIGHTS={folder}" + ("" if there else " is not a folder"))
+    return Check("weights", there, f"VSR_WEIGHTS={folder}" + ("" if there else " is not a folder: set it to one, or unset it"))

@@ -29,7 +29,8 @@ class Progress:
         self._label, self._clips = label, clips
         self._done = self._frames = 0
         self._start = self._said = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("clips"))
+        # A label may hold a file's name, and with it brackets that rich would take for its markup.
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("clips"))
         tail = (TextColumn("{task.fields[frames]} frames"), TimeElapsedColumn())
         self._bar = Bar(*columns, *tail, console=Console(file=sys.stderr)) if sys.stderr.isatty() else None
 

@@ -88,7 +88,9 @@ def restore(
     destination: Destination,
     method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
     weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
-    scale: Annotated[int | None, typer.Option(min=1, help="Only without --weights, e.g. for bicubic, which is x4 by default.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(min=1, help="Only without --weights, e.g. for bicubic, which is x4 by default.")
+    ] = None,
     window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
@@ -226,13 +228,13 @@ def doctor() -> None:
     """Check what the pipeline needs of this machine, and say how to mend what is missing."""
     from pipelines.runtime.doctor import examine
 
-    broken = 0
+    healthy = True
     for check in examine():
         mark = "ok" if check.ok else "NO" if check.needed else "--"
         print(f"{mark}  {check.name}: {check.found}", flush=True)
-        broken += mark == "NO"
-    if broken:
-        raise VSRError(f"{broken} of these {'has' if broken == 1 else 'have'} to be mended first (NO).")
+        healthy &= mark != "NO"
+    if not healthy:
+        raise VSRError("what is marked NO has to be mended before the pipeline can run.")
 
 
 def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]], lossless: bool = False) -> None:
@@ -251,9 +253,9 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
                 footage.write_like(destination, clip, progress.counted(work(clip)), lossless=lossless)
                 progress.clip()
             except VSRError as error:
+                if len(clips) == 1:
+                    raise
                 failures[name] = str(error)
-    if len(clips) == 1 and failures:
-        raise VSRError(failures.popitem()[1])
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         others = f", the others are in {destination}" if len(failures) < len(clips) else ""

@@ -37,7 +37,9 @@ def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, progre
                     _write(folder / _file_name(clip), frames)
                 progress.clip()
     except OSError as error:
-        raise VSRError(f"{out} cannot be written ({error.strerror}): free some space or choose another place.") from error
+        raise VSRError(
+            f"{out} cannot be written ({error.strerror or error}): free some space or choose another place."
+        ) from error
 
 
 def _file_name(clip: str) -> str:

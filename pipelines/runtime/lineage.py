@@ -46,15 +46,17 @@ def stage(name: str, root: Path) -> Stage:
 
     try:
         with Repo(str(root)) as repo:
-            found = repo.stage.load_one(name=name)
+            found = repo.stage.load_one(str(root / "dvc.yaml"), name)
             params: dict[str, Any] = {}
             hashes: dict[str, str] = {}
             for dependency in found.deps:
-                path = str(dependency)
+                path = str(dependency.def_path)
                 if hasattr(dependency, "read_params"):
                     params |= dependency.read_params()
                 else:
                     hashes[path] = str(dependency.get_hash().value)
+    except FileNotFoundError as error:
+        raise VSRError(f"{name}: {error.filename} is not there: run the stage that makes it, e.g. by `dvc repro {name}`.") from error
     except DvcException as error:
         raise VSRError(f"{name}: DVC cannot identify the stage ({error}): run `dvc status {name}`.") from error
     identity = json.dumps({"stage": name, "params": params, "hashes": hashes}, sort_keys=True, default=str)

@@ -1,0 +1,125 @@
+"""Run keys and stages side by side, in a small DVC project of stub commands."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.errors import VSRError
+from pipelines.runtime import lineage
+from pipelines.runtime.repro import repro
+
+GRAPH = """
+stages:
+  make:
+    foreach: ${corpora}
+    do:
+      cmd: python work.py ${key} ${item.value} > hr_${key}
+      params: ["corpora.${key}"]
+      deps: [work.py]
+      outs: ["hr_${key}"]
+  degrade:
+    matrix:
+      corpus: ${corpora}
+      degradation: ${degradations}
+    cmd: cat hr_${item.corpus} > lr_${item.corpus}_${item.degradation}
+    params: ["degradations.${item.degradation}"]
+    deps: ["hr_${item.corpus}"]
+    outs: ["lr_${item.corpus}_${item.degradation}"]
+  report:
+    cmd: cat lr_one_x2 lr_two_x2 > report
+    deps: [lr_one_x2, lr_two_x2]
+    outs: [report]
+"""
+WORK = """
+import sys
+if sys.argv[2] == "13":
+    sys.exit("error: thirteen.")
+print(*sys.argv[1:])
+"""
+
+
+def dvc(root: Path, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAY_ADDRESS", "no stage here needs a cluster")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    dvc(tmp_path, "init", "--quiet")
+    (tmp_path / "dvc.yaml").write_text(GRAPH)
+    (tmp_path / "work.py").write_text(WORK)
+    set_params(tmp_path)
+    return tmp_path
+
+
+def set_params(root: Path, one: int = 1, two: int = 2, degradations: tuple[str, ...] = ("x2", "x4")) -> None:
+    corpora = {"one": {"value": one}, "two": {"value": two}}
+    params = {"corpora": corpora, "degradations": {name: {"scale": name} for name in degradations}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def locked(root: Path) -> dict[str, object]:
+    return yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+
+
+def test_the_run_key_is_of_all_that_the_result_depends_on(root: Path) -> None:
+    (root / "hr_one").write_text("one")
+    first = lineage.stage("degrade@one-x2", root)
+    assert first.inputs.keys() == {"hr_one"} and first.params == {"degradations.x2": {"scale": "x2"}}
+    assert first.work.is_relative_to(root) and lineage.stage("degrade@one-x2", root) == first
+    set_params(root, one=5, degradations=("x2", "x4", "x8"))  # nothing of this stage
+    assert lineage.stage("degrade@one-x2", root).run_key == first.run_key
+    assert lineage.stage("degrade@one-x4", root).run_key != first.run_key
+    (root / "hr_one").write_text("two")
+    changed = lineage.stage("degrade@one-x2", root)
+    assert changed.run_key != first.run_key and changed.inputs != first.inputs
+    before = lineage.stage("make@one", root).run_key
+    (root / "work.py").write_text(WORK + "# changed\n")
+    assert lineage.stage("make@one", root).run_key != before
+
+
+def test_a_stage_that_dvc_cannot_identify(root: Path) -> None:
+    with pytest.raises(VSRError, match="dvc status"):
+        lineage.stage("degrade@three-x2", root)
+    with pytest.raises(VSRError, match="hr_one is not there"):
+        lineage.stage("degrade@one-x2", root)
+
+
+def test_side_by_side_gives_the_lock_of_dvc_repro(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    serial = tmp_path_factory.mktemp("serial") / "clone"
+    shutil.copytree(root, serial)
+    dvc(serial, "repro")
+    assert repro(root, jobs=3)
+    assert locked(root) == locked(serial)
+    assert (root / "report").read_text() == "one 1\ntwo 2\n"
+
+
+def test_a_failed_stage_loses_only_its_dependents(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(root, two=13)
+    assert not repro(root, jobs=2)
+    said = capsys.readouterr().out
+    assert "failed: make@two" in said and "error: thirteen." in said
+    assert set(locked(root)) == {"make@one", "degrade@one-x2", "degrade@one-x4"}
+    for lost in ("degrade@two-x2", "degrade@two-x4", "report"):
+        assert f"not run, it depends on a failed stage: {lost}" in said
+    set_params(root, two=3)
+    assert repro(root, jobs=2)
+    assert "make@one" not in capsys.readouterr().out and len(locked(root)) == 7
+
+
+def test_only_what_is_stale_and_asked_for_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert repro(root, jobs=2, targets=["degrade@one-x2"])
+    assert set(locked(root)) == {"make@one", "degrade@one-x2"}
+    assert repro(root, jobs=2)
+    capsys.readouterr()
+    assert repro(root, jobs=2)
+    assert capsys.readouterr().out == "Everything is up to date.\n"
+    with pytest.raises(VSRError, match="did you mean 'make@one'"):
+        repro(root, jobs=1, targets=["make@onne"])

@@ -12,7 +12,7 @@ import ray
 
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.degradations import recipes
-from pipelines.params import Bicubic, X264
+from pipelines.params import X264, Bicubic
 from pipelines.runtime import storing
 
 CLIPS, FRAMES, HEIGHT, WIDTH = 4, 60, 720, 1280
@@ -40,7 +40,11 @@ def main() -> None:
                 start = time.perf_counter()
                 out = root / f"lr{workers}{turn}"
                 storing.build(
-                    jobs, partial(recipes.Degrade, recipe, "crf25_x4"), {"lr": (out, None)}, root / f"work{workers}{turn}", label="degrade"
+                    jobs,
+                    partial(recipes.Degrade, recipe, "crf25_x4"),
+                    {"lr": (out, None)},
+                    root / f"work{workers}{turn}",
+                    label="degrade",
                 )
                 seconds[workers] = time.perf_counter() - start
             ray.shutdown()

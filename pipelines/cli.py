@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -88,9 +89,7 @@ def restore(
     destination: Destination,
     method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
     weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
-    scale: Annotated[
-        int | None, typer.Option(min=1, help="Only without --weights, e.g. for bicubic, which is x4 by default.")
-    ] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="Only without --weights; bicubic is x4 by default.")] = None,
     window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
@@ -194,7 +193,7 @@ def export(
     from pipelines.runtime.progress import Progress
 
     opened = Store(store)
-    names = clip or list(opened.clips)
+    names = list(dict.fromkeys(clip or opened.clips))
     with Progress("export", len(names)) as progress:
         write(opened, names, destination, video, progress)
 
@@ -246,16 +245,22 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
         raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
     clips = footage.open_source(source)
     footage.check_destination(destination, clips, lossless=lossless)
+    new = not destination.exists()
     failures = {}
-    with Progress(destination.name, len(clips)) as progress:
-        for name, clip in clips.items():
-            try:
-                footage.write_like(destination, clip, progress.counted(work(clip)), lossless=lossless)
-                progress.clip()
-            except VSRError as error:
-                if len(clips) == 1:
-                    raise
-                failures[name] = str(error)
+    try:
+        with Progress(destination.name, len(clips)) as progress:
+            for name, clip in clips.items():
+                try:
+                    footage.write_like(destination, clip, progress.counted(work(clip)), lossless=lossless)
+                    progress.clip()
+                except VSRError as error:
+                    if len(clips) == 1:
+                        raise
+                    failures[name] = str(error)
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # DST holds a finished clip, or is one
+                destination.rmdir()
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         others = f", the others are in {destination}" if len(failures) < len(clips) else ""
@@ -286,16 +291,25 @@ def _network(method: str, weights: Path | None, scale: int | None) -> Any:
     return network
 
 
+def _terminated(number: int, frame: object) -> None:
+    """End as Ctrl-C does, so that what is half-written is taken away."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence."""
+    # GNU's OpenMP waits actively by default: torch's threads then burn their turn waiting for each other wherever
+    # something else runs, and work takes ten times as long and more. Passive waiting costs nothing that can be measured.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text in any encoding
+    signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
+        app(prog_name="vsr")
     except VSRError as error:
         sys.exit(f"error: {error}")
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+        if ended.code in INTERRUPTED:  # typer makes this of Ctrl-C, without a word
             print("interrupted: what was finished is kept, nothing is left half-written.", file=sys.stderr)
         raise
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,9 @@ def stage(name: str, root: Path) -> Stage:
                 else:
                     hashes[path] = str(dependency.get_hash().value)
     except FileNotFoundError as error:
-        raise VSRError(f"{name}: {error.filename} is not there: run the stage that makes it, e.g. by `dvc repro {name}`.") from error
+        raise VSRError(
+            f"{name}: {error.filename} is not there: run the stage that makes it, e.g. by `dvc repro {name}`."
+        ) from error
     except DvcException as error:
         raise VSRError(f"{name}: DVC cannot identify the stage ({error}): run `dvc status {name}`.") from error
     identity = json.dumps({"stage": name, "params": params, "hashes": hashes}, sort_keys=True, default=str)
@@ -67,15 +68,3 @@ def stage(name: str, root: Path) -> Stage:
 
 def _is_code(path: str) -> bool:
     return path.startswith(("stages", "pipelines", "models"))
-
-
-def commit(root: Path) -> tuple[str, bool]:
-    """The git commit of the repository and whether the working tree differs from it; ("", False) outside git."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return "", False

@@ -330,7 +330,10 @@ def _origin() -> dict[str, str]:
     root = params.find().parent
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
-        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git(root, "status", "--porcelain"))).lower()}
+        tags |= {
+            "mlflow.source.git.commit": commit,
+            "git.dirty": str(bool(_git(root, "status", "--porcelain", "--untracked-files=no"))).lower(),
+        }
     return tags
 
 

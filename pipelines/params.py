@@ -168,8 +168,12 @@ class Training(Schedule):
     """The recipe of a supervised restoration method (BasicVSR, CVPR 2021, Sec. 4).
 
     The flow network stands still for `freeze_flow` iterations, then learns at `flow_rate` times the
-    rate. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
+    rate. `ema` is the decay of the averaged weights that are kept, or null for the plain ones. `initial`
+    says where the weights begin: the network's own `default`, or `near_base`, for trainings too short to
+    get there from it (`pipelines/training/initial.py`).
     """
+
+    initial: Literal["default", "near_base"]
 
     freeze_flow: Annotated[int, Field(ge=0)]
     flow_rate: Annotated[float, Field(ge=0, le=1)]

@@ -16,9 +16,8 @@ from torch import Tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
 
-FLOW_SCALES = (1, 2, 4)
-"""Flow crops are seen at these fractions of the HR size: a flow network is run on LR frames and has to
-know small and large motion at the texture of each size."""
+FLOW_SCALE = 4
+"""Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ class FlowCrops:
         truth: store of the same clips with `flow_forward`, `flow_backward` (H, W, 2) in pixels and
             `occlusion_forward`, `occlusion_backward` (H, W).
         split, seed: as `PairCrops`.
-        crop: side of the crop in pixels, at whatever scale it is seen.
+        crop: side of the crop in pixels of frames reduced by `FLOW_SCALE`, or by half or a quarter of it
+            where a clip is too small for that.
 
     Raises:
         VSRError: there is no exact flow, or a clip is shorter or smaller than a crop.
@@ -121,7 +121,7 @@ class FlowCrops:
         for clip in self._clips:
             _check_room(clip, str(hr.path), crop, 2)
         smallest = min(min(clip.attributes.height, clip.attributes.width) for clip in self._clips)
-        self._scales = [scale for scale in FLOW_SCALES if crop * scale <= smallest]
+        self._scale = next(scale for scale in (FLOW_SCALE, FLOW_SCALE // 2, 1) if crop * scale <= smallest)
 
     def sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Crop `index` of the global batch of `step`.
@@ -134,8 +134,7 @@ class FlowCrops:
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
         first = int(rng.integers(0, clip.frames - 1))
         forward = bool(rng.integers(0, 2))
-        scale = self._scales[int(rng.integers(0, len(self._scales)))]
-        side = self._crop * scale
+        scale, side = self._scale, self._crop * self._scale
         top, left = (int(rng.integers(0, length - side + 1)) for length in (clip.attributes.height, clip.attributes.width))
         orientation = Orientation.draw(rng)
         whole = flow_pair(self._hr, self._truth, clip.name, first, forward)

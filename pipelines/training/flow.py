@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import models
+from models.spynet import SPyNet
+from pipelines import networks
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
-from pipelines.training.crops import FLOW_SCALES, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.crops import FLOW_SCALE, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.initial import mind_changes
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import endpoint_error
 
@@ -34,7 +36,7 @@ class FlowTask:
 
     Args:
         network: called with ref and supp, (N, 3, H, W) each, gives (N, 2, H, W) in pixels.
-        schedule: its `crop` is the side that the network sees, at every scale; `clip_length` is 2.
+        schedule: its `crop` is the side that the network sees; `clip_length` is 2.
         hr, truth: as `FlowCrops`.
 
     Raises:
@@ -62,8 +64,8 @@ class FlowTask:
         return endpoint_error(network(ref, supp).float(), flow, HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible)
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
-        """`epe`, the endpoint error in pixels of visible pixels at a quarter of the HR size, where
-        methods of scale 4 use it, and `epe_zero`, that of no motion at all."""
+        """`epe`, the endpoint error of visible pixels in pixels of frames reduced by `FLOW_SCALE`, and
+        `epe_zero`, that of no motion at all."""
         errors, zeros = [], []
         for clip in self._validation:
             firsts = np.linspace(0, clip.frames - 2, min(_VALIDATION_PAIRS, clip.frames - 1)).astype(int)
@@ -74,14 +76,20 @@ class FlowTask:
         return {"epe": float(np.mean(errors)), "epe_zero": float(np.mean(zeros))}, {}
 
     def _small(self, clip: str, first: int, forward: bool) -> list[Tensor]:
-        scale = FLOW_SCALES[-1]
-        ref, supp, flow, visible = (
-            reduce(to_tensor(part), scale) for part in flow_pair(self._hr, self._truth, clip, first, forward)
-        )
-        return [ref, supp, flow / scale, visible]
+        pair = flow_pair(self._hr, self._truth, clip, first, forward)
+        ref, supp, flow, visible = (reduce(to_tensor(part), FLOW_SCALE) for part in pair)
+        return [ref, supp, flow / FLOW_SCALE, visible]
 
 
 def flow_task(network: str, options: Mapping[str, Any], schedule: Schedule, hr: Path, truth: Path) -> FlowTask:
-    """The task from what params.yaml says; the network's first weights derive from the schedule's seed."""
+    """The task from what params.yaml says; the network's first weights derive from the schedule's seed.
+
+    Raises:
+        VSRError: as `FlowTask`, or the network is no flow network.
+    """
     torch.manual_seed(schedule.seed)
-    return FlowTask(models.create(network, **options), schedule, Store(hr), Store(truth))
+    created = networks.create(network, **options)
+    if not isinstance(created, SPyNet):
+        raise VSRError(f"{network} is not a flow network: start from spynet.")
+    mind_changes(created)
+    return FlowTask(created, schedule, Store(hr), Store(truth))

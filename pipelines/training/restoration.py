@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import models
+from pipelines import networks
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
 from pipelines.evaluation.metrics import luma, psnr
 from pipelines.evaluation.restore import quantise
 from pipelines.params import Training
 from pipelines.training.crops import PairCrops, common_scale, to_tensor
+from pipelines.training.initial import stay_near_the_base
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import charbonnier
 
@@ -55,7 +56,7 @@ class Restoration:
         least = int(network.min_frames)  # type: ignore[arg-type]
         if training.clip_length < least:
             raise VSRError(f"the network takes at least {least} frames: raise `clip_length` from {training.clip_length}.")
-        self._bicubic = models.create("bicubic", scale=self._crops.scale)
+        self._bicubic = networks.create("bicubic", scale=self._crops.scale)
 
     def groups(self) -> list[Group]:
         flow = getattr(self.network, "spynet", None)
@@ -125,13 +126,15 @@ def restoration_task(
         VSRError: as `Restoration`; or the start is of another network than the method's flow network.
     """
     torch.manual_seed(training.seed)
-    created = models.create(network, **options)
+    created = networks.create(network, **options)
+    if training.initial == "near_base":
+        stay_near_the_base(created)
     if start is not None:
         flow = getattr(created, "spynet", None)
         if flow is None:
             raise VSRError(f"{network} has no flow network to start from {start}: leave the start out.")
         try:
-            flow.load_state_dict(models.load(start).state_dict())
+            flow.load_state_dict(networks.load(start).state_dict())
         except (RuntimeError, ValueError) as error:
             raise VSRError(
                 f"{start} does not hold the flow network of {network}: {' '.join(str(error).split())[:200]}"

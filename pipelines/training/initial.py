@@ -1,0 +1,62 @@
+"""First weights for short trainings.
+
+Published recipes have hundreds of thousands of steps to leave PyTorch's default weights; in hundreds of
+steps, networks that begin there learn to add nothing to their base, or that nothing moves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from models.blocks import LEAK, ResidualBlockNoBN
+from models.spynet import SPyNet
+
+_LAST = 0.1
+"""The last layer's weights are scaled by this: the first output is near the base, and gradients still pass."""
+
+_CHANGE = 8.0
+"""How much more a flow network's first layer minds the difference of two frames than their sum."""
+
+
+@torch.no_grad()
+def stay_near_the_base(network: nn.Module) -> None:
+    """First weights for a restoration network that adds `conv_last`'s output to enlarged frames.
+
+    Features keep their variance from layer to layer (He et al., "Delving Deep into Rectifiers", ICCV
+    2015, Eq. 15) up to a small last layer. Residual blocks and the flow network keep their own.
+    """
+    own = (SPyNet, ResidualBlockNoBN)
+    kept = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
+    last = network.conv_last
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in kept:
+            _he(layer, LEAK)
+    last.weight.mul_(_LAST)
+    nn.init.zeros_(last.bias)
+
+
+@torch.no_grad()
+def mind_changes(network: SPyNet) -> None:
+    """First weights for a flow network.
+
+    Neighbouring frames are nearly equal, and motion is in what differs: a first layer that weighs the
+    two frames independently hardly sees it. Here each filter looks at their sum with one random kernel
+    and, `_CHANGE` times as much, at their difference with another. The first flow is near zero.
+    """
+    for level in network.basic_module:
+        first, *hidden, last = (layer for layer in level.modules() if isinstance(layer, nn.Conv2d))
+        for layer in (first, *hidden):
+            _he(layer)
+        _he(last)
+        last.weight.mul_(_LAST)
+        both, change = first.weight[:, :3].clone(), first.weight[:, 3:6] * _CHANGE
+        first.weight[:, :3] = (both + change) / 2**0.5
+        first.weight[:, 3:6] = (both - change) / 2**0.5
+
+
+def _he(layer: nn.Conv2d, leak: float = 0.0) -> None:
+    nn.init.kaiming_normal_(layer.weight, a=leak)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

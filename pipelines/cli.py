@@ -69,6 +69,7 @@ def degrade(
     recipe: Annotated[str, typer.Option(help="A degradation of params.yaml, e.g. bi_x4.")],
 ) -> None:
     """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
+    _wait_passively()
     from pipelines import params
     from pipelines.clips import footage
     from pipelines.degradations import recipes
@@ -95,6 +96,7 @@ def restore(
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
 ) -> None:
     """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
+    _wait_passively()
     import torch
 
     from pipelines.clips import footage
@@ -236,6 +238,15 @@ def doctor() -> None:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
 
 
+def _wait_passively() -> None:
+    """Before torch is imported: let its threads sleep while they wait for each other.
+
+    By default they burn their turn on the processor. Where something else runs too, the one waited for then gets
+    none, and work takes ten times as long and more.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]], lossless: bool = False) -> None:
     """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.clips import footage
@@ -298,9 +309,6 @@ def _terminated(number: int, frame: object) -> None:
 
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence."""
-    # GNU's OpenMP waits actively by default: torch's threads then burn their turn waiting for each other wherever
-    # something else runs, and work takes ten times as long and more. Passive waiting costs nothing that can be measured.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text in any encoding
     signal.signal(signal.SIGTERM, _terminated)

@@ -128,15 +128,19 @@ def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyP
     for variable in ("VSR_TRAIN_WORKERS", "VSR_TRAIN_CPUS"):
         monkeypatch.delenv(variable, raising=False)
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    assert trainer.Workers.from_environment().count == max(1, gpus)
+    for found, batch, count in ((0, 4, 1), (1, 4, 1), (2, 4, 2), (3, 4, 2), (8, 4, 4), (8, 1, 1), (5, 15, 5)):
+        with monkeypatch.context() as patched:
+            patched.setattr(ray, "cluster_resources", lambda found=found: {"GPU": float(found)})
+            workers = trainer.Workers.from_environment(batch)
+            assert (workers.count, workers.gpu) == (count, found > 0)
     if not gpus:
         monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
-        assert trainer.Workers.from_environment() == trainer.Workers(2, 1, False)
+        assert trainer.Workers.from_environment(4) == trainer.Workers(2, 1, False)
     monkeypatch.setenv("VSR_TRAIN_CPUS", "1")
-    assert trainer.Workers.from_environment().cpus == 1
+    assert trainer.Workers.from_environment(4).cpus == 1
     monkeypatch.setenv("VSR_TRAIN_CPUS", "4096")
     with pytest.raises(VSRError, match="no node of the cluster has more than"):
-        trainer.Workers.from_environment()
+        trainer.Workers.from_environment(4)
     monkeypatch.setenv("VSR_TRAIN_CPUS", "two")
     with pytest.raises(VSRError, match="VSR_TRAIN_CPUS is 'two'"):
-        trainer.Workers.from_environment()
+        trainer.Workers.from_environment(4)

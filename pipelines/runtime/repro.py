@@ -59,7 +59,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
     from pipelines.runtime.cluster import connect
 
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
-        failed, skipped = _run(root, graph, todo, jobs, _environment())
+        failed, skipped = _run(root, graph, todo, jobs, _environment(jobs))
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -175,11 +175,15 @@ def _say(stage: str, text: str) -> None:
         print(f"[{stage}] {text}", flush=True)
 
 
-def _environment() -> dict[str, str]:
-    """The stages' environment: this interpreter first on PATH, and the cluster that is up."""
+def _environment(jobs: int) -> dict[str, str]:
+    """The stages' environment: this interpreter first on PATH, the cluster that is up, and a share of the
+    cores for each training, so that as many as there are jobs fit side by side."""
     import ray
 
+    from pipelines.runtime.cluster import cores
+
     environment = dict(os.environ)
+    environment.setdefault("VSR_TRAIN_CPUS", str(max(1, cores() // jobs)))
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     if ray.is_initialized():
         environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

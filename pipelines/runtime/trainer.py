@@ -42,15 +42,15 @@ class Workers:
     gpu: bool
 
     @staticmethod
-    def from_environment() -> Workers:
-        """`VSR_TRAIN_WORKERS`, else one per GPU of the cluster, or one; each with `VSR_TRAIN_CPUS` cores,
-        else its share of a node's.
+    def from_environment(batch: int) -> Workers:
+        """`VSR_TRAIN_WORKERS`, else one per GPU of the cluster as far as they share `batch` evenly, or one;
+        each with `VSR_TRAIN_CPUS` cores, else its share of a node's.
 
         Raises:
             VSRError: a variable is not a whole number, or the cluster has less.
         """
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        count = _whole("VSR_TRAIN_WORKERS") or max(1, gpus)
+        count = _whole("VSR_TRAIN_WORKERS") or max(count for count in range(1, max(1, gpus) + 1) if batch % count == 0)
         node = int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
         cpus = _whole("VSR_TRAIN_CPUS") or max(1, node // count)
         if gpus and count > gpus:
@@ -78,7 +78,7 @@ def run(
         build: makes the task inside each worker; picklable.
         name: the run's identity: a hash of all that its result depends on.
         storage: the folder under which the run keeps its checkpoints.
-        workers: by default `Workers.from_environment()`.
+        workers: by default `Workers.from_environment(schedule.batch)`.
         tracker: takes curves and images, in the worker of rank 0.
         say: takes the progress lines, here.
 
@@ -93,7 +93,7 @@ def run(
     if final.is_file():
         return final
     folder.mkdir(parents=True, exist_ok=True)
-    workers = workers or Workers.from_environment()
+    workers = workers or Workers.from_environment(schedule.batch)
     # Another stage may hold the cores for long: waiting for them is no fault.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "86400")
     resources = {"CPU": float(workers.cpus)} | ({"GPU": 1.0} if workers.gpu else {})

@@ -113,8 +113,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | N
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is not a PyTorch checkpoint of nothing but tensors: give one that is.") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except Exception as error:  # bytes that are no checkpoint end torch's unpickler in a dozen ways
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{path} cannot be read as a PyTorch checkpoint ({reason}): get it again.") from error
     if isinstance(content, Mapping):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)

@@ -289,7 +289,9 @@ def load(path: Path | None = None) -> Params:
     except FileNotFoundError as error:
         raise VSRError(f"{path} does not exist: run in a clone of the repository.") from error
     except yaml.YAMLError as error:
-        raise VSRError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise VSRError(f"{path} is not valid YAML{where} ({getattr(error, 'problem', None) or error}): mend it there.") from error
     except ValidationError as error:
         raise VSRError(f"{path.name}: {_first(error)}") from error
     _check_references(params)

@@ -11,6 +11,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Ray's workers and the commands that tests start import this checkout and the tests' own helpers.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
 
+# Threads that spin while they wait stall each other where the tests share their cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def _shared(variable: str, folder: str) -> Path:
     path = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / folder)

@@ -19,7 +19,8 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -193,7 +194,7 @@ def x264(
             "flags:v": "+bitexact",
         }
         coder = _arguments(ffmpeg.output(picture, stream.name, format="h264", **options))
-        _feed(coder, checked, "the x264 step", stream.parent)
+        _feed(coder, checked, f"the x264 step's temporary file in {stream.parent}", stream.parent)
         decoder = _reading(stream.name, framerate=str(rational(fps)))
         sizes = [packet.size for packet in _packets(stream)[0]]
         with stream.open("rb") as file:
@@ -360,6 +361,29 @@ def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         raise _cannot_run(command[0], error) from error
 
 
+def _start(arguments: Sequence[str], **options: Any) -> tuple[subprocess.Popen[bytes], Callable[[], str]]:
+    """An ffmpeg, and a call that gives what it said, once it has ended.
+
+    It is read as it comes: a pipe left full would stop ffmpeg, and a file may have no room on a full disk.
+    """
+    binary = _binary()
+    try:
+        process = subprocess.Popen([binary, *arguments], stderr=subprocess.PIPE, **options)
+    except OSError as error:
+        raise _cannot_run(binary, error) from error
+    stderr = cast(IO[bytes], process.stderr)
+    said: list[bytes] = []
+    reader = threading.Thread(target=lambda: said.append(stderr.read()), daemon=True)
+    reader.start()
+
+    def log() -> str:
+        reader.join()
+        stderr.close()
+        return b"".join(said).decode(errors="replace")
+
+    return process, log
+
+
 def _cannot_run(binary: str, error: OSError) -> VSRError:
     return VSRError(f"{binary} cannot be run ({error.strerror}): unset IMAGEIO_FFMPEG_EXE, or set it to an ffmpeg.")
 
@@ -394,30 +418,22 @@ def _arguments(output: Any) -> list[str]:
 
 def _pipe(arguments: Sequence[str], path: Path, folder: Path | None = None) -> Generator[np.ndarray, None, None]:
     """The frames that ffmpeg writes as PPM, until it ends; `path` is what it reads."""
-    binary = _binary()
-    with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                [binary, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=folder
-            )
-        except OSError as error:
-            raise _cannot_run(binary, error) from error
-        stdout = cast(io.BufferedReader, process.stdout)
-        try:
-            while stdout.readline():  # "P6"
-                width, height = map(int, stdout.readline().split())
-                stdout.readline()  # the largest value, 255
-                frame = np.empty((height, width, 3), np.uint8)
-                if stdout.readinto(frame.data) != frame.nbytes:
-                    break
-                yield frame
-            process.wait()
-            log.seek(0)
-            message = log.read().decode(errors="replace")
-        finally:
-            stdout.close()
-            process.kill()
-            process.wait()
+    process, log = _start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder)
+    stdout = cast(io.BufferedReader, process.stdout)
+    try:
+        while stdout.readline():  # "P6"
+            width, height = map(int, stdout.readline().split())
+            stdout.readline()  # the largest value, 255
+            frame = np.empty((height, width, 3), np.uint8)
+            if stdout.readinto(frame.data) != frame.nbytes:
+                break
+            yield frame
+        process.wait()
+    finally:
+        stdout.close()
+        process.kill()
+        process.wait()
+        message = log()
     if process.returncode:
         raise _damaged(path, _reason(message))
 
@@ -434,28 +450,20 @@ def _counted(frames: Generator[np.ndarray, None, None], expected: int, path: Pat
 
 def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, folder: Path | None = None) -> None:
     """Run ffmpeg on raw frames given to its stdin."""
-    binary = _binary()
-    with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                [binary, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, cwd=folder
-            )
-        except OSError as error:
-            raise _cannot_run(binary, error) from error
-        stdin = cast(IO[bytes], process.stdin)
-        try:
-            with contextlib.suppress(BrokenPipeError):  # ffmpeg ended early: its message says why
-                for frame in frames:
-                    stdin.write(np.ascontiguousarray(frame).data)
-                stdin.close()
-            process.wait()
-        finally:
-            with contextlib.suppress(BrokenPipeError):
-                stdin.close()
-            process.kill()
-            process.wait()
-        log.seek(0)
-        message = log.read().decode(errors="replace")
+    process, log = _start(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
+    stdin = cast(IO[bytes], process.stdin)
+    try:
+        with contextlib.suppress(BrokenPipeError):  # ffmpeg ended early: its message says why
+            for frame in frames:
+                stdin.write(np.ascontiguousarray(frame).data)
+            stdin.close()
+        process.wait()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+        process.kill()
+        process.wait()
+        message = log()
     if "No space left on device" in message:
         raise VSRError(f"{target} cannot be written, the disk is full: free some space and run again.")
     if process.returncode:

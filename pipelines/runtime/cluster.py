@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,16 +26,36 @@ def connect() -> Iterator[None]:
         VSRError: the cluster of `RAY_ADDRESS` does not answer, or `VSR_WORKERS` is not a number.
     """
     address = os.environ.get("RAY_ADDRESS")
+    preflight()
     own = {} if address else {"num_cpus": cores(), "include_dashboard": False}
     options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own}
     try:
         ray.init(**options)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise VSRError(f"no Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run here.") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def preflight() -> None:
+    """Make sure that something listens at `RAY_ADDRESS`, if it is set: where nothing does, Ray asks for minutes and
+    then ends the process.
+
+    Raises:
+        VSRError: nothing does.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # `auto` and `local` have none
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise VSRError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}): start it, or unset RAY_ADDRESS to run here."
+        ) from error
 
 
 def cores() -> int:

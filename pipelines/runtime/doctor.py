@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,13 +88,9 @@ def _ray() -> str:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return "an own cluster per stage"
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():  # `auto` and `local` have none
-        # Ray itself asks for minutes where nothing answers.
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-        except (OSError, OverflowError) as error:
-            raise VSRError(f"no cluster answers at RAY_ADDRESS={address} ({error}): start it, or unset RAY_ADDRESS") from error
+    from pipelines.runtime import cluster
+
+    cluster.preflight()
     return f"the cluster of RAY_ADDRESS={address}"
 
 

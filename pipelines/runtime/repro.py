@@ -71,6 +71,8 @@ def _dvc(root: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().replace("ERROR: ", "")
+        if "not inside of a DVC repository" in reason:
+            raise VSRError(f"{root} is not a DVC repository: run in a clone of the project, or run `dvc init` there.")
         raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}")
     return done.stdout
 

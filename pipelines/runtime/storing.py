@@ -52,6 +52,8 @@ def build(
                 f"{label}: the disk of {work} is full: free some space and run again, what is done is kept."
             ) from error
         raise
+    finally:
+        sink.close()
 
 
 class _StoreSink:
@@ -86,6 +88,11 @@ class _StoreSink:
     def drop(self, clip: str) -> None:
         for writer in self._writers.pop(clip, {}).values():
             writer.discard()
+
+    def close(self) -> None:
+        """Drop the clips that were not finished."""
+        for clip in list(self._writers):
+            self.drop(clip)
 
     def _parts(self, frame: Frame) -> Iterator[tuple[str, Frame]]:
         for name, (_, columns) in self._outputs.items():

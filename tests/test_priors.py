@@ -15,9 +15,9 @@ from skimage import data
 
 from pipelines import params
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
+from pipelines.clips.streaming import BATCH_BYTES, batches
 from pipelines.errors import VSRError
 from pipelines.priors import flows, masks, picture, weights
-from pipelines.priors.streaming import LIST_BYTES, in_lists
 
 FELZENSZWALB = params.Felzenszwalb(backend="felzenszwalb", scale=60, sigma=0.6, min_size=24, max_masks=64)
 DIS = params.Dis(backend="dis", preset="medium")
@@ -62,11 +62,11 @@ def run(worker: masks.Masks | flows.Flows, store: Store) -> tuple[list[Frame], C
 
 
 def test_lists_are_bounded_and_keep_the_order() -> None:
-    frames = [{"a": np.full(LIST_BYTES // 3, index, np.uint8)} for index in range(8)]
-    lists = list(in_lists(frames))
+    frames = [{"a": np.full(BATCH_BYTES // 3, index, np.uint8)} for index in range(8)]
+    lists = list(batches(frames))
     assert [int(frame["a"][0]) for frames in lists for frame in frames] == list(range(8))
     assert max(len(frames) for frames in lists) == 4
-    assert list(in_lists([])) == []
+    assert list(batches([])) == []
 
 
 # ---------------------------------------------------------------- masks

@@ -52,6 +52,9 @@ class _Actor:
         self._factory = factory
         self._worker: Worker | None = None
 
+    def started(self) -> None:
+        """Returns once the actor has its resources."""
+
     def make(self, job: Any) -> Iterator[Any]:
         if self._worker is None:
             self._worker = self._factory()
@@ -77,10 +80,15 @@ def run(jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, *, l
     options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
     actor_class = ray.remote(_Actor)
     waiting = deque((clip, _RETRIES) for clip in jobs)
+    starting: dict[Any, Any] = {}
     running: dict[Any, tuple[str, int, Any]] = {}
     failures: dict[str, str] = {}
 
-    def start(actor: Any) -> None:
+    def hire() -> None:
+        actor: Any = actor_class.options(**options).remote(factory)
+        starting[actor.started.remote()] = actor
+
+    def give(actor: Any) -> None:
         if waiting:
             clip, retries = waiting.popleft()
             make = actor.make.options(num_returns="streaming", _generator_backpressure_num_objects=_IN_FLIGHT)
@@ -88,24 +96,29 @@ def run(jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, *, l
 
     with Progress(label, len(jobs)) as progress:
         for _ in range(size):
-            start(actor_class.options(**options).remote(factory))
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0, fetch_local=True)
+            hire()
+        # A clip is given to an actor that runs: one that waits for a core held by other work keeps none waiting.
+        while running or waiting:
+            ready, _ = ray.wait([*starting, *running], num_returns=1, timeout=1.0, fetch_local=True)
             progress.tick()
             stream: Any
             for stream in ready:
-                clip, retries, actor = running[stream]
+                if stream in starting:
+                    give(starting.pop(stream))
+                    continue
+                clip, retries, actor = running.pop(stream)
                 try:
                     value = ray.get(next(stream))
                     progress.frames(sink.receive(clip, value))
-                    continue
+                    running[stream] = clip, retries, actor
                 except StopIteration:
                     sink.done(clip)
                     progress.clip()
+                    give(actor)
                 except (ActorDiedError, ActorUnavailableError, ObjectLostError) as error:
                     # Ours to mend: a lost process or node takes nothing but its clip's time.
                     sink.drop(clip)
-                    actor = actor_class.options(**options).remote(factory)
+                    hire()
                     if retries:
                         waiting.append((clip, retries - 1))
                     else:
@@ -113,14 +126,13 @@ def run(jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, *, l
                 except RayError as error:
                     sink.drop(clip)
                     failures[clip] = _reason(error)
+                    give(actor)
                 except VSRError as error:
                     # The sink refused it: the worker, still making the clip, has to be stopped.
                     sink.drop(clip)
                     failures[clip] = str(error)
                     ray.kill(actor)
-                    actor = actor_class.options(**options).remote(factory)
-                del running[stream]
-                start(actor)
+                    hire()
     if failures:
         raise _failed(label, failures, len(jobs))
 

@@ -57,7 +57,7 @@ class Footage(Strict):
     the Vid4 layout `GT/<clip>/<frame>.png`.
 
     `split` is the split of clips that `splits` does not name. `fps` is that of frame folders, which
-    carry none; videos know their own.
+    carry none (25 where it is left out); videos know their own.
     """
 
     kind: Literal["videos", "frames", "vid4"]
@@ -97,9 +97,9 @@ class Sam(Strict):
     backend: Literal["sam"]
     weights: str
     points_per_side: PositiveInt
-    pred_iou_threshold: float
-    stability_threshold: float
-    nms_threshold: float
+    pred_iou_threshold: PositiveFloat  # a threshold of 0 would switch its filter off
+    stability_threshold: PositiveFloat
+    nms_threshold: PositiveFloat
     max_masks: PositiveInt
 
 

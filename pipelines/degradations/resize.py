@@ -8,6 +8,7 @@ they do on paper.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -50,8 +51,10 @@ def bicubic(frame: np.ndarray, scale: float) -> np.ndarray:
     """
     height, width = lr_size((frame.shape[0], frame.shape[1]), scale)
     used_height, used_width = round(height * scale), round(width * scale)
-    writable = frame if frame.flags.writeable else frame.copy()  # torch warns of read-only memory, as of a store's
-    lines = torch.from_numpy(writable)[:used_height].reshape(used_height, -1)[:, : 3 * used_width]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a store's frames are read-only, and so are they here
+        pixels = torch.from_numpy(frame)
+    lines = pixels[:used_height].reshape(used_height, -1)[:, : 3 * used_width]
     # Rows first, on pixels as they lie in memory; what is left to bring into planes is smaller by `scale`.
     rows = resize_rows(lines[None], 1 / scale, torch.float64)[0, :height]
     planes = rows.view(height, used_width, 3).transpose(1, 2).reshape(-1, used_width)

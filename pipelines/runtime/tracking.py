@@ -42,6 +42,8 @@ LOSSLESS = 100.0
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _PREFLIGHT_SECONDS = "5"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's pages open on runs and charts, not on those for language models."""
 _VERSIONS = ("vsr", "torch", "torchvision", "ray", "dvc", "mlflow")
 
 
@@ -279,7 +281,7 @@ def _experiment(client: MlflowClient, where: str, name: str) -> str:
         # A server knows where artifacts go; for a file they go beside it, whatever the working directory.
         location = (path.parent / "mlruns" / name).as_uri() if path else None
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=_KIND)
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:

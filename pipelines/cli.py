@@ -51,14 +51,11 @@ def repro(
 @app.command()
 def report() -> None:
     """Write the report from whatever results there are, and print its tables."""
-    from pipelines import params, whole
-    from pipelines.report import page, results, tables
-    from pipelines.report.versions import versions
+    from pipelines import params
+    from pipelines.report import page
 
-    root, loaded = params.find().parent, params.load()
-    with whole.folder(root / "report") as out:
-        page.write(loaded, root / "results", out, versions())
-    tables.show(loaded, results.load(root / "results"))
+    root = params.find().parent
+    page.publish(params.load(), root)
     print(f"\nReport: {os.path.relpath(root / 'report' / 'index.html')}")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from pipelines import params
 from pipelines.clips.store import Store
-from pipelines.priors import flows
+from pipelines.priors import flows, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main
@@ -17,14 +17,14 @@ def estimate(arguments: Namespace) -> None:
     """Make `data/flows/<flows>`."""
     name = arguments.flows
     entry = params.entry("flows", params.load().flows, name)
-    flows.provenance(entry.model)  # the weights are there, or it ends here
+    weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"flows@{name}")
     lr = Store(data("lr", entry.corpus, entry.degradation))
     label = f"flows {name} ({entry.model.backend})"
     with connect():
         share = gpu_share()
         jobs = {clip: (lr.path, clip) for clip in lr.clips}
-        factory = partial(flows.create, entry.model, "cuda" if share else "cpu")
+        factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
         outputs: dict[str, storing.Output] = {"flows": (data("flows", name), None)}
         storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
     made = flows.summary(Store(data("flows", name)))

@@ -7,7 +7,7 @@ from functools import partial
 
 from pipelines import params
 from pipelines.clips.store import Store
-from pipelines.priors import masks
+from pipelines.priors import masks, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main
@@ -17,13 +17,13 @@ def segment(arguments: Namespace) -> None:
     """Make `data/masks/<masks>`."""
     name = arguments.masks
     entry = params.entry("masks", params.load().masks, name)
-    masks.provenance(entry.model)  # the weights are there, or it ends here
+    weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"masks@{name}")
     lr = Store(data("lr", entry.corpus, entry.degradation))
     with connect():
         share = gpu_share()
         jobs = {clip: (lr.path, clip) for clip in lr.clips}
-        factory = partial(masks.create, entry.model, "cuda" if share else "cpu")
+        factory = partial(masks.Masks, entry.model, "cuda" if share else "cpu")
         label = f"masks {name} ({entry.model.backend})"
         storing.build(jobs, factory, {"masks": (data("masks", name), None)}, stage.work, label=label, gpus=share)
     made = masks.summary(Store(data("masks", name)))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines import params, whole
-from pipelines.report import page, results, tables
-from pipelines.report.versions import versions
+from pipelines import params
+from pipelines.report import page
 from stages.common import ROOT, main
 
 
 def report(arguments: Namespace) -> None:
     """Make `report/` from whatever results there are."""
-    loaded = params.load()
-    with whole.folder(ROOT / "report") as out:
-        page.write(loaded, ROOT / "results", out, versions())
-    tables.show(loaded, results.load(ROOT / "results"))
+    page.publish(params.load(), ROOT)
 
 
 if __name__ == "__main__":

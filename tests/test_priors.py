@@ -96,7 +96,7 @@ def test_felzenszwalb_parts_the_frame(tmp_path: Path) -> None:
     frame[10:30, 30:50] = (20, 220, 40)
     store = write(tmp_path, [{"rgb": frame}, {"rgb": frame[::-1].copy()}])
     sharp = FELZENSZWALB.model_copy(update={"sigma": 0.01})
-    found, attributes = run(masks.create(sharp, "cpu"), store)
+    found, attributes = run(masks.Masks(sharp, "cpu"), store)
     assert len(found) == 2
     got = found[0]["masks"]
     assert got.dtype == np.bool_ and got.sum((1, 2)).tolist() == [1200, 800, 400]
@@ -108,8 +108,8 @@ def test_felzenszwalb_parts_the_frame(tmp_path: Path) -> None:
 
 def test_felzenszwalb_keeps_the_largest(tmp_path: Path) -> None:
     store = write(tmp_path, [{"rgb": moving(0, 0, 1)[0]}])
-    whole, _ = run(masks.create(FELZENSZWALB.model_copy(update={"max_masks": 10**6}), "cpu"), store)
-    few, _ = run(masks.create(FELZENSZWALB.model_copy(update={"max_masks": 7}), "cpu"), store)
+    whole, _ = run(masks.Masks(FELZENSZWALB.model_copy(update={"max_masks": 10**6}), "cpu"), store)
+    few, _ = run(masks.Masks(FELZENSZWALB.model_copy(update={"max_masks": 7}), "cpu"), store)
     assert len(whole[0]["masks"]) > 7 and whole[0]["masks"].any(0).all()
     assert np.array_equal(few[0]["masks"], whole[0]["masks"][:7])
 
@@ -245,7 +245,7 @@ def test_sam_is_the_papers_mask_generation(
     sam = sam.model_copy(update={"nms_threshold": nms_threshold, "max_masks": 192})
     frame = np.ascontiguousarray(data.astronaut()[::11, ::8])
     store = write(tmp_path, [{"rgb": frame}])
-    found, attributes = run(masks.create(sam, "cpu"), store)
+    found, attributes = run(masks.Masks(sam, "cpu"), store)
     expected, scores = slow_sam(tiny_sam / "sam_tiny", frame, sam)
     assert len(expected) >= at_least
     got = found[0]["masks"]
@@ -260,7 +260,7 @@ def test_sam_is_the_papers_mask_generation(
 
 def test_sam_may_find_nothing(tmp_path: Path, sam: params.Sam) -> None:
     store = write(tmp_path, [{"rgb": np.zeros((20, 30, 3), np.uint8)}])
-    found, _ = run(masks.create(sam.model_copy(update={"pred_iou_threshold": 1e9}), "cpu"), store)
+    found, _ = run(masks.Masks(sam.model_copy(update={"pred_iou_threshold": 1e9}), "cpu"), store)
     assert found[0]["masks"].shape == (0, 20, 30) and found[0]["scores"].shape == (0,)
 
 
@@ -268,7 +268,7 @@ def test_sam_without_weights_is_told(sam: params.Sam, tmp_path: Path, monkeypatc
     monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(VSRError, match="the weights 'sam_tiny' are not in"):
-        masks.create(sam, "cpu")
+        masks.Masks(sam, "cpu")
 
 
 # ---------------------------------------------------------------- flows
@@ -302,7 +302,7 @@ def test_occlusion_is_its_formula(seed: int) -> None:
 
 def test_flow_columns_and_ends(tmp_path: Path) -> None:
     store = write(tmp_path, [{"rgb": frame} for frame in moving(2, -1, 4)])
-    found, attributes = run(flows.create(DIS, "cpu"), store)
+    found, attributes = run(flows.Flows(DIS, "cpu"), store)
     assert len(found) == 4
     for frame in found:
         assert frame["flow_forward"].shape == frame["flow_backward"].shape == (96, 136, 2)
@@ -311,13 +311,13 @@ def test_flow_columns_and_ends(tmp_path: Path) -> None:
     assert not found[-1]["flow_forward"].any() and found[-1]["occlusion_forward"].all()
     assert not found[0]["flow_backward"].any() and found[0]["occlusion_backward"].all()
     assert attributes.parameters == {"backend": "dis", "preset": "medium"}
-    again, _ = run(flows.create(DIS, "cpu"), store)
+    again, _ = run(flows.Flows(DIS, "cpu"), store)
     assert all(np.array_equal(one[key], two[key]) for one, two in zip(found, again, strict=True) for key in one)
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(2, -1), (-5, 3)])
 def test_dis_finds_a_shift(tmp_path: Path, dx: int, dy: int) -> None:
-    found, _ = run(flows.create(DIS, "cpu"), write(tmp_path, [{"rgb": frame} for frame in moving(dx, dy, 3)]))
+    found, _ = run(flows.Flows(DIS, "cpu"), write(tmp_path, [{"rgb": frame} for frame in moving(dx, dy, 3)]))
     inner = np.s_[8:-8, 8:-8]
     error = np.linalg.norm(found[1]["flow_forward"][inner] - (dx, dy), axis=-1).mean()
     assert error < 0.25
@@ -327,7 +327,7 @@ def test_dis_finds_a_shift(tmp_path: Path, dx: int, dy: int) -> None:
 
 def test_a_lone_frame_has_no_flow(tmp_path: Path) -> None:
     store = write(tmp_path, [{"rgb": moving(0, 0, 1)[0]}])
-    found, _ = run(flows.create(DIS, "cpu"), store)
+    found, _ = run(flows.Flows(DIS, "cpu"), store)
     assert len(found) == 1 and found[0]["occlusion_forward"].all() and not found[0]["flow_backward"].any()
     assert flows.summary(write(tmp_path / "out", found, flows.SCALES)) == {"magnitude": 0.0, "occluded": 0.0}
 
@@ -335,7 +335,7 @@ def test_a_lone_frame_has_no_flow(tmp_path: Path) -> None:
 def test_frames_too_small_for_dis(tmp_path: Path) -> None:
     store = write(tmp_path, [{"rgb": np.zeros((7, 30, 3), np.uint8)}] * 2)
     with pytest.raises(VSRError, match="30x7 are too small"):
-        run(flows.create(DIS, "cpu"), store)
+        run(flows.Flows(DIS, "cpu"), store)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (54, 96), (128, 128), (129, 320), (180, 131)])
@@ -358,7 +358,7 @@ def raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> params.Raft:
 @pytest.mark.parametrize(("dx", "dy"), [(3, -2), (-6, 4)])
 def test_raft_finds_a_shift(tmp_path: Path, raft: params.Raft, dx: int, dy: int) -> None:
     store = write(tmp_path, [{"rgb": frame} for frame in moving(dx, dy, 2)])  # 96 high: padded to 128
-    found, attributes = run(flows.create(raft, "cpu"), store)
+    found, attributes = run(flows.Flows(raft, "cpu"), store)
     error = np.linalg.norm(found[0]["flow_forward"][8:-8, 8:-8] - (dx, dy), axis=-1).mean()
     assert error < 0.4
     assert np.linalg.norm(found[1]["flow_backward"][8:-8, 8:-8] + (dx, dy), axis=-1).mean() < 0.4
@@ -377,7 +377,7 @@ def test_raft_takes_frames_as_torchvision_does(tmp_path: Path, raft: params.Raft
     pair = prepare(*(torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in (one, two)))
     with torch.no_grad():
         expected = network(*pair)[-1][0].permute(1, 2, 0).numpy()
-    found, _ = run(flows.create(raft, "cpu"), write(tmp_path, [{"rgb": one}, {"rgb": two}]))
+    found, _ = run(flows.Flows(raft, "cpu"), write(tmp_path, [{"rgb": one}, {"rgb": two}]))
     assert np.abs(found[0]["flow_forward"] - expected).max() < 1e-2
 
 

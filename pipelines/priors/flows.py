@@ -50,7 +50,7 @@ class Flows:
     """
 
     def __init__(self, model: Model, device: str) -> None:
-        self._provenance = provenance(model)
+        self._provenance = weights.provenance(model)
         self._estimate: Estimator = _raft(model, device) if isinstance(model, params.Raft) else _dis(model)
 
     def __call__(self, job: tuple[Path | str, str]) -> Iterator[list[Frame] | ClipAttributes]:
@@ -70,27 +70,6 @@ class Flows:
             yield _frame((forward, occluded(forward, backward)), to_previous)
             to_previous = backward, occluded(backward, forward)
         yield _frame(none, to_previous)
-
-
-def create(model: Model, device: str) -> Flows:
-    """The worker for a `flows` entry of params.
-
-    Raises:
-        VSRError: RAFT's weights are not found.
-    """
-    return Flows(model, device)
-
-
-def provenance(model: Model) -> dict[str, Any]:
-    """What made a clip's flows: the model's parameters and the sha256 of its weights.
-
-    Finds the weights, downloading them where they must be: call it before the work starts.
-
-    Raises:
-        VSRError: they are not found.
-    """
-    sha256 = {"sha256": weights.digest(weights.resolve(model.weights))} if isinstance(model, params.Raft) else {}
-    return {**model.model_dump(), **sha256}
 
 
 def occluded(flow: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Masks:
 
     def __init__(self, model: Model, device: str) -> None:
         self._model = model
-        self._provenance = provenance(model)
+        self._provenance = weights.provenance(model)
         self._segment: Segmenter = _sam(model, device) if isinstance(model, params.Sam) else _felzenszwalb(model)
 
     def __call__(self, job: tuple[Path | str, str]) -> Iterator[list[Frame] | ClipAttributes]:
@@ -52,27 +52,6 @@ class Masks:
     def _frame(self, frame: np.ndarray) -> Frame:
         masks, scores = largest(*self._segment(frame), self._model.max_masks)
         return {"masks": masks, "scores": scores}
-
-
-def create(model: Model, device: str) -> Masks:
-    """The worker for a `masks` entry of params.
-
-    Raises:
-        VSRError: SAM's weights are not found.
-    """
-    return Masks(model, device)
-
-
-def provenance(model: Model) -> dict[str, Any]:
-    """What made a clip's masks: the model's parameters and the sha256 of its weights.
-
-    Finds the weights, downloading them where they must be: call it before the work starts.
-
-    Raises:
-        VSRError: they are not found.
-    """
-    sha256 = {"sha256": weights.digest(weights.resolve(model.weights))} if isinstance(model, params.Sam) else {}
-    return {**model.model_dump(), **sha256}
 
 
 def largest(masks: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,9 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from pipelines import params
 from pipelines.errors import VSRError, unknown
 
 _CHUNK = 2**20
@@ -127,6 +129,18 @@ def resolve(name: str) -> Path:
 def digest(path: Path) -> str:
     """The sha256 of a weights file, or of the parameters in a folder of a model of transformers."""
     return _sha256(path / "model.safetensors" if path.is_dir() else path)
+
+
+def provenance(model: params.Sam | params.Felzenszwalb | params.Raft | params.Dis) -> dict[str, Any]:
+    """What made a clip's prior: the model's parameters, and the sha256 of its weights if it has any.
+
+    Finds the weights, downloading them where they must be: call it before the work starts.
+
+    Raises:
+        VSRError: they are not found.
+    """
+    sha256 = {"sha256": digest(resolve(model.weights))} if isinstance(model, params.Sam | params.Raft) else {}
+    return {**model.model_dump(), **sha256}
 
 
 def _local() -> list[Path]:

@@ -9,11 +9,24 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines import whole
 from pipelines.params import Params
 from pipelines.report import facts, figures, tables
 from pipelines.report.results import Cell, load
+from pipelines.report.versions import versions
 
 ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
+
+
+def publish(params: Params, root: Path) -> None:
+    """Write `report/` of the repository `root` from its `results/`, whole, and print the tables.
+
+    Raises:
+        VSRError: a result is damaged.
+    """
+    with whole.folder(root / "report") as out:
+        write(params, root / "results", out, versions())
+    tables.show(params, load(root / "results"))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ SHIPPED = params.ROOT / "params.yaml"
 
 def test_shipped_params_are_valid() -> None:
     loaded = params.load(SHIPPED)
-    assert loaded.degradations["bi_x4"][0].op == "bicubic"
+    assert loaded.recipes["bi_x4"][0].op == "bicubic"
     published = loaded.methods["basicvsr"]["published"].training
     assert published and (published.iterations, published.batch, published.clip_length) == (300_000, 8, 15)
 
@@ -24,11 +24,21 @@ def test_shipped_params_are_valid() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("crf: 25", "crff: 25", "unknown key 'degradations.crf25_x4.1.crff': did you mean 'crf'?"),
-        ("op: x264", "op: x265", "degradations.crf25_x4.1: unknown op 'x265': did you mean 'x264'?"),
-        ("{op: x264, ", "{", "the key 'degradations.crf25_x4.1.op' is missing"),
-        ("crf: 25", "crf: 77", "'degradations.crf25_x4.1.crf' is 77"),
-        ("scale: 4}]", "scale: 0}]", "'degradations.bi_x4.0.scale' is 0"),
+        ("crf: 25", "crff: 25", "unknown key 'recipes.crf25_x4.1.crff': did you mean 'crf'?"),
+        ("op: x264, crf: 25", "op: x265, crf: 25", "recipes.crf25_x4.1: unknown op 'x265': did you mean 'x264'?"),
+        ("{op: x264, crf: 25", "{crf: 25", "the key 'recipes.crf25_x4.1.op' is missing"),
+        ("crf: 25", "crf: 77", "'recipes.crf25_x4.1.crf' is 77"),
+        ("scale: 4}]", "scale: 0}]", "'recipes.bi_x4.0.scale' is 0"),
+        ("sigma_x: {low", "sigma_x: {lov", "unknown key 'recipes.aniso_x4.0.sigma_x.lov': did you mean 'low'?"),
+        (
+            "sigma_x: {low: 0.2",
+            "sigma_x: {low: 20",
+            "'recipes.aniso_x4.0.sigma_x' is {'low': 20, 'high': 5}: low is 20, above high",
+        ),
+        ("{share: 0.2, steps: []}", "{share: 0.3, steps: []}", "the shares add up to 1.1, not 1"),
+        ("frames: lr/parallax/bi_x4", "frames: parallax/bi_x4", "frames are 'hr/<corpus>' or 'lr/<corpus>/<degradation>'"),
+        ("frames: lr/parallax/bi_x4", "frames: lr/parallax/bi_x8", "masks.parallax_bi_x4: unknown degradation 'bi_x8'"),
+        ("degradations: [bi_x4, ", "degradations: [bi_x5, ", "degradations: unknown recipe 'bi_x5'"),
         ("experiments:  ", "experimentz:  ", "unknown key 'experimentz': did you mean 'experiments'?"),
         ("seed: 0\n    height", "sed: 0\n    height", "unknown key 'corpora.parallax.sed': did you mean 'seed'?"),
         ("start: spynet_parallax}", "start: spynet}", "unknown start 'spynet': did you mean 'spynet_parallax'?"),
@@ -52,7 +62,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_every_map_of_params_drives_the_graph() -> None:
-    """Contract: one line adds one thing, so each map is iterated by a stage and no entry is named in dvc.yaml."""
+    """Contract: one line adds one thing, so each of these is iterated by a stage and no entry is named in dvc.yaml."""
     text = (params.ROOT / "dvc.yaml").read_text()
     loaded = yaml.safe_load(SHIPPED.read_text())
     for name in ("corpora", "degradations", "masks", "flows", "starts", "experiments", "baselines"):

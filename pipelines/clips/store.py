@@ -270,6 +270,10 @@ class Store:
         for index in range(self._row(clip).frames):
             yield self.frame(clip, index, column)
 
+    def columns(self, clip: str) -> list[str]:
+        """The names of the arrays that a clip's frames have."""
+        return [name for name in self._reader(self._row(clip).file).schema.names if not name.endswith(".shape")]
+
     def scale(self, clip: str, column: str) -> float | None:
         """The step of a column of scaled integers (its largest error is half of it), else None."""
         scale = self._metadata(clip, column).get(b"scale")
@@ -290,10 +294,9 @@ class Store:
         return self._readers[file]
 
     def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
-        schema = self._reader(self._row(clip).file).schema
-        if column not in schema.names:
-            raise unknown(f"column of {self.path}", column, [name for name in schema.names if not name.endswith(".shape")])
-        return dict(schema.field(column).metadata)
+        if column not in self.columns(clip):
+            raise unknown(f"column of {self.path}", column, self.columns(clip))
+        return dict(self._reader(self._row(clip).file).schema.field(column).metadata)
 
     def _map(self, clip: str, index: int, column: str) -> np.ndarray:
         row = self._row(clip)

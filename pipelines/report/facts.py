@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pipelines.params import Dis, Felzenszwalb, Params, Raft, Sam, Schedule, Step
+from pipelines.params import Choice, Dis, Felzenszwalb, Params, Raft, Sam, Schedule, Step
+from pipelines.priors import weights
 from pipelines.report.results import Cell, Cost, Timing
 
 
@@ -83,16 +85,15 @@ def significant(value: float, digits: int = 3) -> str:
 
 def priors(params: Params) -> list[Prior]:
     """The masks and flows of params.yaml."""
-    found = [Prior("masks", f"{masks.corpus} · {masks.degradation}", *_model(masks.model)) for masks in params.masks.values()]
-    return found + [
-        Prior("flows", f"{flows.corpus} · {flows.degradation}", *_model(flows.model)) for flows in params.flows.values()
-    ]
+    found = [Prior("masks", masks.frames, *_model(masks.model)) for masks in params.masks.values()]
+    return found + [Prior("flows", flows.frames, *_model(flows.model)) for flows in params.flows.values()]
 
 
 def _model(model: Sam | Felzenszwalb | Raft | Dis) -> tuple[str, str | None]:
     match model:
         case Sam():
-            return f"Segment Anything ({model.weights})", None
+            kind = "Segment Anything" if model.backend == "sam" else "Segment Anything 2"
+            return f"{kind} ({'a local folder' if weights.is_folder(model.weights) else model.weights})", None
         case Felzenszwalb():
             return "Felzenszwalb's graph-based segmentation (scikit-image)", "Segment Anything"
         case Raft():
@@ -134,16 +135,32 @@ def trained(params: Params) -> list[Trained]:
 
 def recipes(params: Params) -> dict[str, str]:
     """The tested degradations, step after step."""
-    return {name: ", then ".join(map(_step, params.degradations[name])) for name in params.tests.degradations}
+    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tests.degradations}
 
 
 def _step(step: Step) -> str:
-    settings = step.model_dump(exclude={"op"})
+    if isinstance(step, Choice):
+        ways = (f"in {option.share:.0%} {', then '.join(map(_step, option.steps)) or 'nothing'}" for option in step.of)
+        return f"[{'; '.join(ways)}]"
+    settings = step.model_dump(exclude={"op"}, exclude_none=True)
     return f"{step.op} ({_settings(settings)})" if settings else step.op
 
 
-def _settings(settings: dict[str, object]) -> str:
-    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items())
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_value(value)}" for key, value in settings.items())
+
+
+def _value(value: Any) -> str:
+    match value:
+        case float():
+            return f"{value:g}"
+        case {"low": low, "high": high, "walk": walk}:
+            return f"{low:g} to {high:g}" + (f" in steps of {walk:g}" if walk else "")
+        case dict():
+            return " ".join(f"{key} {_value(each)}" for key, each in value.items())
+        case list() | tuple():
+            return " ".join(map(_value, value))
+    return str(value)
 
 
 def inputs(cells: Iterable[Cell]) -> list[tuple[str, str]]:

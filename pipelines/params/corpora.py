@@ -1,0 +1,62 @@
+"""Where HR clips come from. `source` is a folder, relative to the repository or absolute, or `s3://bucket/prefix`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from pipelines.params.base import Split, Strict
+
+
+class Parallax(Strict):
+    """The embedded corpus, generated from a seed (`pipelines/clips/parallax`)."""
+
+    kind: Literal["parallax"]
+    source: str
+    seed: int
+    height: Annotated[int, Field(ge=32)]
+    width: Annotated[int, Field(ge=32)]
+    frames: Annotated[int, Field(ge=2)]
+    clips: dict[Split, PositiveInt]
+
+
+class Footage(Strict):
+    """Anyone's clips: `videos`, a folder of video files; `frames`, a folder of folders of PNG frames; `gbuffers`,
+    such folders with the G-buffer of each frame beside it, as EXR or NPZ.
+
+    `split` is the split of clips that `splits` does not name. `fps` is that of frames, which carry none
+    (25 where it is left out); videos know their own.
+    """
+
+    kind: Literal["videos", "frames", "gbuffers"]
+    source: str
+    split: Split
+    splits: dict[str, Split] = {}
+    fps: PositiveFloat | None = None
+
+
+class Reds(Strict):
+    """REDS. `partition` says what is held out: `reds4`, four clips of the original training set, from training on
+    the 266 others; or `official`, the publisher's validation set, from training on the 240."""
+
+    kind: Literal["reds"]
+    source: str
+    partition: Literal["reds4", "official"]
+
+
+class Vimeo90k(Strict):
+    """The septuplets of Vimeo-90K, split by the publisher's lists."""
+
+    kind: Literal["vimeo90k"]
+    source: str
+
+
+class TestSet(Strict):
+    """A published test set: all of its clips are tested on."""
+
+    kind: Literal["vid4", "udm10", "spmcs"]
+    source: str
+
+
+Corpus = Annotated[Parallax | Footage | Reds | Vimeo90k | TestSet, Field(discriminator="kind")]

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,20 +63,30 @@ def report() -> None:
 def degrade(
     source: Source,
     destination: Destination,
-    recipe: Annotated[str, typer.Option(help="A degradation of params.yaml, e.g. bi_x4.")],
+    recipe: Annotated[str, typer.Option(help="A recipe of params.yaml, e.g. bi_x4.")],
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Write a sheet of what each step does to a frame, as DST.png.")
+    ] = False,
 ) -> None:
     """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
     _wait_passively()
     from pipelines import params
     from pipelines.clips import footage
     from pipelines.degradations import recipes
+    from pipelines.runtime.progress import Progress
 
-    steps = params.entry("recipe", params.load().degradations, recipe)
+    steps = params.entry("recipe", params.load().recipes, recipe)
     recipes.check(steps)
+    if preview:
+        return _preview(source, destination, recipe, steps)
 
-    def work(clip: footage.Footage) -> Iterator[Any]:
-        frames, _ = recipes.degrade_frames(steps, clip.frames(), clip.rate, clip.size)
-        return frames
+    def work(clip: footage.Footage, progress: Progress) -> None:
+        frames, drawn = recipes.degrade(
+            steps, clip.frames(), degradation=recipe, clip=clip.name, count=clip.count, size=clip.size, fps=clip.rate
+        )
+        target = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless=True)
+        # Beside the clip, not in it: a folder of frames holds frames.
+        target.with_name(f"{target.name}.json").write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
 
     _transform(source, destination, work, lossless=True)
 
@@ -98,6 +108,7 @@ def restore(
 
     from pipelines.clips import footage
     from pipelines.evaluation.restore import restore as restore_frames
+    from pipelines.runtime.progress import Progress
 
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if place not in ("cpu", "cuda"):
@@ -106,9 +117,10 @@ def restore(
         raise VSRError("this machine has no CUDA device: leave --device out.")
     network = _network(method, weights, scale)
 
-    def work(clip: footage.Footage) -> Iterator[Any]:
+    def work(clip: footage.Footage, progress: Progress) -> None:
+        frames = restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
         try:
-            yield from restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
+            footage.write_like(destination, clip, progress.counted(frames))
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
@@ -244,7 +256,7 @@ def _wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[Any]], lossless: bool = False) -> None:
+def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
     """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.clips import footage
     from pipelines.runtime.progress import Progress
@@ -259,7 +271,7 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
         with Progress(destination.name, len(clips)) as progress:
             for name, clip in clips.items():
                 try:
-                    footage.write_like(destination, clip, progress.counted(work(clip)), lossless=lossless)
+                    work(clip, progress)
                     progress.clip()
                 except VSRError as error:
                     if len(clips) == 1:
@@ -273,6 +285,34 @@ def _transform(source: Path, destination: Path, work: Callable[[Any], Iterator[A
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         others = f", the others are in {destination}" if len(failures) < len(clips) else ""
         raise VSRError(f"{len(failures)} of {len(clips)} clips failed{others}:{reasons}")
+
+
+PREVIEWED = 9
+"""Frames that a preview degrades: what coders and walks do takes some frames to show."""
+
+
+def _preview(source: Path, destination: Path, name: str, recipe: Any) -> None:
+    """The sheet of what a recipe does to a frame of the first clip of SRC."""
+    import itertools
+
+    from pipelines.clips import footage
+    from pipelines.clips.images import write_png
+    from pipelines.degradations import recipes
+    from pipelines.degradations.draw import draw, rng
+    from pipelines.degradations.preview import caption, sheet
+
+    if destination.suffix.lower() != ".png":
+        raise VSRError(f"--preview writes one picture, and DST is {str(destination)!r}: give a name that ends in .png.")
+    if destination.exists():
+        raise VSRError(f"{destination} already exists: remove it or choose another name.")
+    clip = next(iter(footage.open_source(source).values()))
+    frames = list(itertools.islice(clip.frames(), PREVIEWED))
+    drawn = draw(recipe, rng(name, clip.name), len(frames), clip.size, float(clip.rate))
+    shown = len(frames) // 2
+    after = [(caption(entry), frame) for entry, frame in recipes.stages(drawn, frames, shown)]
+    height, width = drawn["crop"]
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    write_png(destination, sheet([("HR", frames[shown][:height, :width]), *after], f"{name} · {clip.name}"))
 
 
 def _pairs(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from stages.common import begin, data, end, main
 def degrade(arguments: Namespace) -> None:
     """Make `data/lr/<corpus>/<degradation>`."""
     corpus, degradation = arguments.corpus, arguments.degradation
-    recipe = params.entry("degradation", params.load().degradations, degradation)
+    recipe = params.entry("recipe", params.load().recipes, degradation)
     recipes.check(recipe)
     stage = begin(f"degrade@{corpus}-{degradation}")
     hr = Store(data("hr", corpus))

@@ -87,6 +87,8 @@ def run(arguments: Namespace) -> None:
 def _mismatch(hr: Store, lr: Store, clips: list[str], scale: float) -> str | None:
     """Why a network of this scale cannot be tested on the pair, if it cannot."""
     for clip in clips:
+        if hr.clips[clip].frames != lr.clips[clip].frames:
+            return f"HR has {hr.clips[clip].frames} frames, the LR clips have {lr.clips[clip].frames}, and the network makes none in between"
         large, small = hr.clips[clip].attributes, lr.clips[clip].attributes
         slack = large.height - scale * small.height, large.width - scale * small.width
         if not all(0 <= pixels < max(scale, 1) for pixels in slack):

@@ -1,10 +1,8 @@
-"""Degradations against closed forms, a dense-matrix reference and the encoder's own behaviour."""
+"""Bicubic reduction against MATLAB's documented weights, written out tap by tap."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import params
-from pipelines.clips import video
 from pipelines.clips.images import read_png
-from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
-from pipelines.degradations.recipes import ClipJob, Degrade, check, degrade_frames, lr_size, scale_of
-from pipelines.degradations.resize import bicubic
+from pipelines.degradations import recipes
+from pipelines.degradations.draw import crop_size, scale_of
+from pipelines.degradations.resize import lr_size
 from pipelines.errors import VSRError
 
-BI = [params.Bicubic(op="bicubic", scale=4)]
-CRF = {crf: [*BI, params.X264(op="x264", crf=crf, preset="medium")] for crf in (15, 25)}
+Scale = float | tuple[float, float]
 
 
-def moving(count: int, height: int, width: int) -> list[np.ndarray]:
-    """Smooth colours and fine detail that drift by a pixel and more per frame."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    frames = []
-    for t in range(count):
-        waves = [np.sin((x + 1.5 * t) / 7), np.cos((y - t) / 5), np.sin((x + y + 2 * t) / 2.2)]
-        frames.append(np.rint(127.5 + 90 * np.stack([waves[k] * waves[(k + 1) % 3] for k in range(3)], -1)).astype(np.uint8))
-    return frames
+def bicubic(frame: np.ndarray, scale: Scale) -> np.ndarray:
+    """One 8-bit frame through a recipe of this one step."""
+    recipe = [params.Bicubic(op="bicubic", scale=scale)]
+    size = frame.shape[0], frame.shape[1]
+    stream, drawn = recipes.degrade(recipe, [frame], degradation="bi", clip="one", count=1, size=size, fps=25)
+    (lr,) = stream
+    assert list(lr.shape[:2]) == drawn["size"]
+    return lr
 
 
 def slow_bicubic(plane: np.ndarray, outputs: int, scale: float) -> np.ndarray:
@@ -57,25 +53,32 @@ def slow_bicubic(plane: np.ndarray, outputs: int, scale: float) -> np.ndarray:
     return np.array(rows)
 
 
-def reference(frame: np.ndarray, scale: float) -> np.ndarray:
+def reference(frame: np.ndarray, scale: Scale) -> np.ndarray:
     """LR before rounding, float64."""
-    height, width = (math.floor(side / scale) for side in frame.shape[:2])
-    cropped = frame[: round(height * scale), : round(width * scale)].astype(np.float64)
-    rows = slow_bicubic(cropped, height, scale)
-    return slow_bicubic(rows.swapaxes(0, 1), width, scale).swapaxes(0, 1)
+    y, x = scale if isinstance(scale, tuple) else (scale, scale)
+    height, width = math.floor(frame.shape[0] / y), math.floor(frame.shape[1] / x)
+    cropped = frame[: round(height * y), : round(width * x)].astype(np.float64)
+    rows = slow_bicubic(cropped, height, y)
+    return slow_bicubic(rows.swapaxes(0, 1), width, x).swapaxes(0, 1)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1.0, 2.0, 3.0, 4.0, 2.5, 1.7, 0.5]), st.integers(0, 2**32 - 1))
-def test_bicubic_is_the_rounded_reference(height: int, width: int, scale: float, seed: int) -> None:
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 8.0, 12.0, 1.7, (2.0, 4.0), (3.5, 1.0)]),
+    st.integers(0, 2**32 - 1),
+)
+def test_bicubic_is_the_rounded_reference(height: int, width: int, scale: Scale, seed: int) -> None:
     frame = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    if min(height, width) < scale:
+    y, x = scale if isinstance(scale, tuple) else (scale, scale)
+    if height < y or width < x:
         with pytest.raises(VSRError, match="cannot be reduced"):
             bicubic(frame, scale)
         return
     out = bicubic(frame, scale)
     exact = reference(frame, scale)
-    assert out.shape == (math.floor(height / scale), math.floor(width / scale), 3) and out.dtype == np.uint8
+    assert out.shape == (math.floor(height / y), math.floor(width / x), 3) and out.dtype == np.uint8
     # A tie may fall either way where weights are not dyadic fractions; nothing else may differ.
     assert np.abs(out - np.clip(exact, 0, 255)).max() <= 0.5 + 1e-9
 
@@ -112,89 +115,29 @@ def test_bicubic_on_real_frames(shared_data: Path) -> None:
         assert (bicubic(frame, 4.0) == np.clip(np.floor(exact + 0.5), 0, 255)).all()
 
 
+@pytest.mark.parametrize("scale", [2.0, 2.5, 3.0, 3.5, 4.0, 8.0, 12.0, (2.0, 4.0)])
+def test_every_scale_on_a_real_size(scale: Scale) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (97, 123, 3), np.uint8)
+    assert np.abs(bicubic(frame, scale) - np.clip(reference(frame, scale), 0, 255)).max() <= 0.5 + 1e-9
+
+
 def test_scale_and_size() -> None:
-    assert scale_of(BI) == 4 and scale_of(CRF[25]) == 4 and scale_of(CRF[25][1:]) == 1
-    assert lr_size(BI, (719, 1283)) == (179, 320)
-    assert lr_size([params.Bicubic(op="bicubic", scale=3.5)], (720, 1280)) == (205, 365)
-    with pytest.raises(VSRError, match="318x179.*even"):
-        lr_size(CRF[25], (716, 1272))
-    for scale in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(VSRError, match="above 0"):
-            bicubic(np.zeros((8, 8, 3), np.uint8), scale)
+    bi = params.Bicubic(op="bicubic", scale=4)
+    assert scale_of([bi]) == (4, 4) and scale_of([bi, params.X264(op="x264", crf=25, preset="medium")]) == (4, 4)
+    assert scale_of(
+        [params.Bicubic(op="bicubic", scale=(2, 3.5)), params.Gaussian(op="gaussian", sigma=1.6, scale=4, convention="duf")]
+    ) == (8, 14)
+    assert lr_size((719, 1283), (4, 4)) == (179, 320) and crop_size((719, 1283), (4, 4)) == (716, 1280)
+    assert lr_size((720, 1280), (3.5, 3.5)) == (205, 365) and crop_size((720, 1280), (3.5, 3.5)) == (718, 1278)
+    with pytest.raises(VSRError, match="smaller scale"):
+        lr_size((3, 100), (4, 4))
 
 
-def degraded(recipe: params.Recipe, frames: list[np.ndarray], fps: float = 25) -> tuple[list[np.ndarray], dict]:
-    stream, info = degrade_frames(recipe, iter(frames), fps, frames[0].shape[:2])  # type: ignore[arg-type]
-    return list(stream), info
+def test_options_of_a_choice_have_one_scale() -> None:
+    def choice(*scales: float) -> params.Choice:
+        options = [{"share": 1 / len(scales), "steps": [{"op": "bicubic", "scale": scale}]} for scale in scales]
+        return params.Choice.model_validate({"op": "choice", "of": options})
 
-
-def test_x264_costs_what_its_factor_says_and_repeats() -> None:
-    frames = moving(12, 128, 192)
-    lr, _ = degraded(BI, frames)
-    high, first = degraded(CRF[15], frames)
-    low, second = degraded(CRF[25], frames)
-    again, third = degraded(CRF[25], frames)
-    assert len(high) == len(low) == len(lr) == 12 and low[0].shape == (32, 48, 3)
-    errors = [float(np.mean((np.stack(out).astype(float) - np.stack(lr)) ** 2)) for out in (high, low)]
-    assert 0 < errors[0] < errors[1]
-    rates = [info["steps"][1]["bit_rate"] for info in (first, second)]
-    assert rates[0] > rates[1] > 0
-    assert second == third and all((a == b).all() for a, b in zip(low, again, strict=True))
-    step = second["steps"][1]
-    assert len(step["frame_bytes"]) == 12 and sum(step["frame_bytes"]) == step["bytes"]
-    assert step["bit_rate"] == round(step["bytes"] * 8 * 25 / 12)
-    assert step["crf"] == 25 and step["encoder"].startswith("x264 core") and step["ffmpeg"] != "unknown"
-    assert "25" in step["arguments"]["coder"] and not any("/tmp" in part for part in step["arguments"]["coder"])
-
-
-def test_x264_keeps_colours() -> None:
-    """At a rate factor of 0 what is left is the rounding of 8-bit YUV: both directions use one matrix and range."""
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 40)]
-    frames = [np.full((32, 48, 3), colour, np.uint8) for colour in colours]
-    out, _ = degraded([params.X264(op="x264", crf=0, preset="medium")], frames)
-    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(out, frames, strict=True)) <= 3
-
-
-def test_x264_refuses_what_it_cannot_take() -> None:
-    with pytest.raises(VSRError, match="37x31.*even"):
-        degrade_frames(CRF[25], iter([]), 25, (124, 148))
-    stream, _ = degrade_frames(CRF[25], iter([]), 25, (128, 128))
-    with pytest.raises(VSRError, match="no frames"):
-        next(stream)
-
-
-def test_without_x264_the_check_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = tmp_path / "ffmpeg"
-    bare.write_text("#!/bin/sh\necho \"Codec 'libx264' is not recognized by FFmpeg.\"\n")
-    bare.chmod(0o755)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(bare))
-    check(BI)
-    with pytest.raises(VSRError, match="no libx264.*pip install"):
-        check(CRF[25])
-    with pytest.raises(VSRError, match="no libx264"):
-        Degrade(CRF[25], "crf25_x4")
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nothing"))
-    with pytest.raises(VSRError, match="cannot be run"):
-        video.check_x264()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    with ClipWriter(tmp_path / "work", "waves") as writer:
-        for frame in moving(9, 66, 98):
-            writer.append({"rgb": frame})
-        writer.finish(ClipAttributes("train", 30000 / 1001, 66, 98, "waves.mp4"))
-    assemble(tmp_path / "work", ["waves"], tmp_path / "hr")
-    yield tmp_path / "hr"
-
-
-def test_worker_gives_frames_then_attributes(store: Path) -> None:
-    *batches, attributes = Degrade(CRF[25], "crf25_x4")(ClipJob(store, "waves"))
-    frames = [frame["rgb"] for batch in batches for frame in batch]  # type: ignore[union-attr]
-    assert isinstance(attributes, ClipAttributes)
-    expected, info = degraded(CRF[25], list(Store(store).frames("waves")), 30000 / 1001)
-    assert [hashlib.sha256(frame).digest() for frame in frames] == [hashlib.sha256(frame).digest() for frame in expected]
-    assert (attributes.height, attributes.width, attributes.fps, attributes.split) == (16, 24, 30000 / 1001, "train")
-    assert attributes.parameters == {"degradation": "crf25_x4", **info}
-    assert [step["op"] for step in attributes.parameters["steps"]] == ["bicubic", "x264"]
-    assert attributes.parameters["steps"][1]["arguments"]["coder"].count("30000/1001") == 1
+    assert scale_of([params.Bicubic(op="bicubic", scale=2), choice(2, 2)]) == (4, 4)
+    with pytest.raises(VSRError, match="different scales"):
+        scale_of([choice(2, 3)])

@@ -115,9 +115,9 @@ def test_nothing_half_written_stays(many: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "new").mkdir()
     with pytest.raises(RuntimeError, match="network failed"):
         write_like(tmp_path / "new/out", photos, failing())
-    with pytest.raises(VSRError, match="3 frames but 2 came"):
+    with pytest.raises(VSRError, match="2 frames came out of it, not 3"):
         write_like(tmp_path / "new/out", photos, drift(2))
-    with pytest.raises(VSRError, match="3 frames but 4 came"):
+    with pytest.raises(VSRError, match="4 frames came out of it, not 3"):
         write_like(tmp_path / "new/out", photos, drift(4))
 
     def full(path: Path, frame: np.ndarray) -> None:
@@ -163,6 +163,10 @@ def test_variable_rate_is_said(
     with caplog.at_level(logging.WARNING):
         open_source(many / "film.mkv")
     assert "variable frame rate" in caplog.text
+    clips = open_source(many / "film.mkv")
+    check_destination(tmp_path / "frames", clips, lossless=True)
+    with pytest.raises(VSRError, match=r"film\.mkv has a variable frame rate.*resample it"):
+        check_destination(tmp_path / "out.mp4", clips)
 
 
 def test_sound_goes_along(tmp_path: Path, shared_data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +121,82 @@ def test_variable_rate_is_detected_and_keeps_every_frame(clip: Path, tmp_path: P
     info = video.probe(tmp_path / "vfr.mp4")
     assert info.variable and info.frames == 24 and info.fps < 25
     assert sum(1 for _ in video.decode(tmp_path / "vfr.mp4")) == 24
+    video.check_steady(clip, video.probe(clip))
+    with pytest.raises(VSRError, match=r"vfr\.mp4 has a variable frame rate.*ffmpeg -i vfr\.mp4 -vf fps=20 ") as said:
+        video.check_steady(tmp_path / "vfr.mp4", info)
+    mend(said.value, tmp_path)
+    info = video.probe(tmp_path / "vfr_steady.mkv")
+    assert not info.variable and info.fps == 20
+
+
+def mend(error: VSRError, folder: Path) -> None:
+    """Run the command that an error gives."""
+    (command,) = re.findall("`(ffmpeg .*?)`", str(error))
+    program, *arguments = shlex.split(command)
+    assert program == "ffmpeg"
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], cwd=folder, check=True, stdin=subprocess.DEVNULL)
+
+
+PLAIN = "testsrc=s=64x48:d=0.2"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("h264.mp4", ["-pix_fmt", "yuv420p10le"], r"10 bits per colour \(yuv420p10le\)"),
+        ("prores.mov", ["-c:v", "prores_ks", "-pix_fmt", "yuv422p10le"], r"10 bits per colour \(yuv422p10le\)"),
+        ("grey.mkv", ["-c:v", "ffv1", "-pix_fmt", "gray16le"], r"16 bits per colour \(gray16le\)"),
+        ("deep.mov", ["-c:v", "png", "-pix_fmt", "rgb48be"], r"16 bits per colour \(rgb48be\)"),
+        ("runs.mov", ["-c:v", "qtrle", "-pix_fmt", "argb"], r"transparency \(argb\)"),
+        ("png.mov", ["-c:v", "png", "-pix_fmt", "ya8"], r"transparency \(ya8\)"),
+        ("4444.mov", ["-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"], r"transparency \(yuva444p1\dle\)"),
+        ("it's vp9.webm", ["-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p"], r"transparency \(yuv420p\)"),
+    ],
+)
+def test_what_8_bit_rgb_cannot_hold(tmp_path: Path, name: str, options: list[str], reason: str) -> None:
+    path = tmp_path / name
+    run_ffmpeg("-f", "lavfi", "-i", PLAIN, *options, path)
+    for read in (video.probe, lambda path: next(video.decode(path))):
+        with pytest.raises(VSRError, match=f"{re.escape(name)} has {reason}, frames .*: convert it") as said:
+            read(path)
+    mend(said.value, tmp_path)
+    (made,) = tmp_path.glob("*_*.mkv")
+    assert video.probe(made).frames == sum(1 for _ in video.decode(made)) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("chroma.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv420p"]),
+        ("full.avi", ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"]),
+        ("full.mp4", ["-pix_fmt", "yuv444p"]),
+        ("rgb.mkv", ["-c:v", "ffv1", "-pix_fmt", "bgr0"]),
+        ("grey.mov", ["-c:v", "png", "-pix_fmt", "gray"]),
+        ("palette.mov", ["-c:v", "png", "-pix_fmt", "pal8"]),
+    ],
+)
+def test_odd_sizes_and_8_bit_layouts_are_read(tmp_path: Path, name: str, options: list[str]) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=65x49:d=0.2", *options, tmp_path / name)
+    info = video.probe(tmp_path / name)
+    assert (info.width, info.height, info.frames, info.interlaced) == (65, 49, 5, False)
+    assert [frame.shape for frame in video.decode(tmp_path / name)] == [(49, 65, 3)] * 5
+
+
+def test_a_size_that_changes_is_said(tmp_path: Path) -> None:
+    with (tmp_path / "joined.h264").open("wb") as joined:
+        for size in ("64x48", "96x48"):
+            run_ffmpeg("-f", "lavfi", "-i", f"testsrc=s={size}:d=0.2", "-bf", 0, tmp_path / f"{size}.h264")
+            joined.write((tmp_path / f"{size}.h264").read_bytes())
+    run_ffmpeg("-i", tmp_path / "joined.h264", "-c", "copy", tmp_path / "joined.ts")
+    with pytest.raises(VSRError, match=r"joined\.ts goes from 64x48 to 96x48"):
+        list(video.decode(tmp_path / "joined.ts"))
+
+
+@pytest.mark.parametrize(("field", "interlaced"), [("tff", True), ("bff", True), (None, False)])
+def test_interlaced_files_are_told_apart(tmp_path: Path, field: str | None, interlaced: bool) -> None:
+    options = ["-flags", "+ilme+ildct", "-x264opts", f"{field}=1"] if field else []
+    run_ffmpeg("-f", "lavfi", "-i", PLAIN, *options, tmp_path / "a.mp4")
+    assert video.probe(tmp_path / "a.mp4").interlaced == interlaced
 
 
 def test_untagged_colours_are_bt601(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from pipelines.errors import VSRError
 class Footage:
     """A clip on disk.
 
-    `size` is (height, width); `fps` is None for frame folders, which carry none; `alone` says that
-    the clip itself was given, and not a folder that holds it.
+    `size` is (height, width); `fps` is None for frame folders, which carry none; `variable` says that frames are
+    not evenly spaced; `alone` that the clip itself was given, and not a folder that holds it.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Footage:
     count: int
     fps: Fraction | None
     has_audio: bool
+    variable: bool
     alone: bool
 
     @property
@@ -87,14 +88,15 @@ def check_destination(dst: Path, source: Mapping[str, Footage], *, lossless: boo
     """Find out before the work whether `write_like` can put every clip of SRC there.
 
     Raises:
-        VSRError: something is already there, or DST names one video and SRC has several clips.
+        VSRError: something is already there, DST names one video and SRC has several clips, or a video would be made of one
+            whose frames are not evenly spaced.
     """
     for footage in source.values():
         _target(dst, footage, lossless)
 
 
 def write_like(
-    dst: Path, footage: Footage, frames: Iterable[np.ndarray], fps: Fraction | float | None = None, *, lossless: bool = False
+    dst: Path, footage: Footage, frames: Iterable[np.ndarray], kept: range | None = None, *, lossless: bool = False
 ) -> Path:
     """Write a clip in the form of the one that it was made from.
 
@@ -106,7 +108,7 @@ def write_like(
         dst: what the user gave as DST.
         footage: the clip that the frames were made from.
         frames: (H, W, 3) uint8 RGB.
-        fps: frames per second; None keeps the source's.
+        kept: which frames of the source these are; None for all.
         lossless: write PNG frames for videos too, unless DST itself names a video.
 
     Returns:
@@ -117,11 +119,12 @@ def write_like(
             names, the disk is full, or see `video.encode`.
     """
     target, as_video = _target(dst, footage, lossless)
+    kept = kept or range(footage.count)
     try:
         if as_video:
-            video.encode(frames, target, fps or footage.rate, footage.path if footage.kind == "video" else None)
+            video.encode(frames, target, footage.rate / kept.step, footage.path if footage.kind == "video" else None)
         else:
-            _write_frames(target, footage, frames)
+            _write_frames(target, footage, frames, kept)
     except OSError as error:
         raise VSRError(f"{target} cannot be written ({error.strerror}): free some space or choose another place.") from error
     return target
@@ -141,16 +144,19 @@ def _target(dst: Path, footage: Footage, lossless: bool) -> tuple[Path, bool]:
         target, as_video = dst / (footage.name + own), True
     else:
         target, as_video = dst if footage.alone else dst / footage.name, False
+    if as_video and footage.variable:
+        raise video.unsteady(footage.path, footage.rate)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise VSRError(f"{target} already exists: remove it or choose another name.")
     return target, as_video
 
 
-def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray]) -> None:
+def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray], kept: range) -> None:
     if footage.kind == "frames":
-        names = [file.name for file in frame_files(footage.path)]
+        files = frame_files(footage.path)
+        names = [files[index].name for index in kept]
     else:
-        names = [f"{index:08d}.png" for index in range(footage.count)]
+        names = [f"{index:08d}.png" for index in kept]
     with whole.folder(target) as folder:
         count = 0
         for count, frame in enumerate(frames, start=1):
@@ -158,15 +164,15 @@ def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray]) 
                 write_png(folder / names[count - 1], frame)
         if count != len(names):
             raise VSRError(
-                f"{footage.path} has {len(names)} frames but {count} came out of it: run again, and report it if it stays."
+                f"{footage.path}: {count} frames came out of it, not {len(names)}: run again, and report it if it stays."
             )
 
 
 def _video(name: str, path: Path, alone: bool) -> Footage:
     info = probe_video(path)
-    return Footage(name, path, "video", (info.height, info.width), info.frames, info.fps, info.has_audio, alone)
+    return Footage(name, path, "video", (info.height, info.width), info.frames, info.fps, info.has_audio, info.variable, alone)
 
 
 def _frames(name: str, path: Path, alone: bool) -> Footage:
     files = frame_files(path)
-    return Footage(name, path, "frames", png_size(files[0]), len(files), None, False, alone)
+    return Footage(name, path, "frames", png_size(files[0]), len(files), None, False, False, alone)

@@ -1,4 +1,4 @@
-"""Video files in and out, and H.264 as a degradation: the only module that knows ffmpeg.
+"""Video files in and out, and coding as a degradation: the only module that knows ffmpeg.
 
 The binary is the one that imageio-ffmpeg ships (`IMAGEIO_FFMPEG_EXE` names another); its argument
 lists are built by ffmpeg-python. Frames pass through pipes, decoded ones as binary PPM, whose header
@@ -6,8 +6,10 @@ says their size: memory does not grow with the length of a video.
 
 Colour: a file's own matrix and range tags are used to read it, ITU-R BT.601 limited where it has
 none (ffmpeg's rule). `encode` writes BT.709 limited and says so in the file, so that a player and
-`decode` both get the same colours back. `x264` uses BT.601 limited in both directions: what
+`decode` both get the same colours back. `coded` uses BT.601 limited in both directions: what
 `ffmpeg -i %08d.png -pix_fmt yuv420p` does, the command behind published compressed test sets.
+
+Frames have 8 bits and no transparency. What a file has beyond that is an error and never dropped in passing.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -25,7 +28,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import ffmpeg
 import imageio_ffmpeg
@@ -37,6 +40,11 @@ READABLE = frozenset({".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", "
 """File name suffixes that are taken for videos."""
 WRITABLE = frozenset({".m4v", ".mkv", ".mov", ".mp4"})
 """Containers that `encode` writes H.264 into."""
+Encoder = Literal["libx264", "mpeg4"]
+"""ffmpeg's names for what `coded` codes with: H.264 by x264, and its own MPEG-4 part 2."""
+PixelFormat = Literal["yuv420p", "yuv422p", "yuv444p"]
+CHROMA: dict[PixelFormat, tuple[int, int]] = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1)}
+"""Pixels per chroma sample, (down, across): sides have to be multiples of these."""
 
 _SWSCALE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _DAMAGE = re.compile(r"^\[.*(?:ended prematurely|corrupt|partial file|moov atom not found)", re.IGNORECASE | re.MULTILINE)
@@ -52,7 +60,8 @@ class VideoInfo:
     the frames shown. `start` is the time of the first one in seconds, counted from the start of
     the file (sound may begin earlier). `audio` names the codecs of the sound tracks. `pixel_aspect`
     is the width of a pixel over its height; `primaries` and `transfer` are the colour tags, None
-    where the file has none.
+    where the file has none. `interlaced` is the file's word: it says that a frame is two fields of
+    different times.
     """
 
     width: int
@@ -65,6 +74,7 @@ class VideoInfo:
     pixel_aspect: Fraction
     primaries: str | None
     transfer: str | None
+    interlaced: bool
 
     @property
     def has_audio(self) -> bool:
@@ -75,9 +85,11 @@ def probe(path: Path) -> VideoInfo:
     """Read all packets of a video file and decode its first frame.
 
     Raises:
-        VSRError: the file is missing, has no video, is cut short or damaged.
+        VSRError: the file is missing, has no video, is cut short or damaged; its pixels have more
+            than 8 bits or transparency.
     """
     packets, header = _packets(path)
+    _check_pixels(path, header)
     with contextlib.closing(_pipe(_reading(_url(path), **{"frames:v": 1}), path)) as frames:
         first = next(frames, None)
     if first is None:
@@ -90,7 +102,10 @@ def probe(path: Path) -> VideoInfo:
     aspect = Fraction(int(shape[3]), int(shape[4])) if shape and shape[3] and int(shape[4]) else Fraction(1)
     if shape and (width, height) != (int(shape[1]), int(shape[2])):  # turned by a quarter
         aspect = 1 / aspect
-    return VideoInfo(width, height, fps, len(packets), variable, start, tuple(audio), aspect, *_colour(header))
+    fields = re.search(r"Stream #0:\d+.*?: Video: .*\b(?:top|bottom) (?:coded )?first\b", header)
+    return VideoInfo(
+        width, height, fps, len(packets), variable, start, tuple(audio), aspect, *_colour(header), interlaced=bool(fields)
+    )
 
 
 def decode(path: Path) -> Iterator[np.ndarray]:
@@ -99,11 +114,21 @@ def decode(path: Path) -> Iterator[np.ndarray]:
     Every coded frame comes exactly once, whatever its time stamp, turned by the file's rotation.
 
     Raises:
-        VSRError: the file is missing, has no video, is cut short or damaged; damage inside a frame
-            shows when that frame is reached.
+        VSRError: the file is missing, has no video, is cut short or damaged; its pixels have more
+            than 8 bits or transparency; its frames change their size. Damage inside a frame shows when
+            that frame is reached, another size at the end.
     """
-    packets, _ = _packets(path)
+    packets, header = _packets(path)
+    _check_pixels(path, header)
     yield from _counted(_pipe(_reading(_url(path)), path), len(packets), path)
+
+
+def unsteady(path: Path, fps: Fraction) -> VSRError:
+    """What to say of a video of this mean rate whose frames are not evenly spaced, as those of a clip are taken to be."""
+    return VSRError(
+        f"{path} has a variable frame rate ({float(fps):.3f} frames per second on average), the frames of a clip are "
+        f"evenly spaced: resample it, e.g. `{_conversion(path, f'fps={max(1, round(fps))}', 'steady')}`."
+    )
 
 
 def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audio_from: Path | None = None) -> None:
@@ -123,7 +148,7 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
         VSRError: no frames, an odd size, frames of different sizes, an unknown container, no
             libx264, or the disk is full.
     """
-    check_x264()
+    check_encoder("libx264")
     if path.suffix.lower() not in WRITABLE:
         raise VSRError(
             f"{path} cannot be written: name it with one of {', '.join(sorted(WRITABLE))}, or give a folder for PNG frames."
@@ -131,11 +156,11 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
     if path.is_dir():
         raise VSRError(f"{path} is a folder: choose another name for the video.")
     sound = probe(audio_from) if audio_from else None
-    checked, (height, width) = _even(frames, f"{path.name} (H.264 4:2:0)", "write a folder of PNG frames instead")
+    checked, (height, width) = _checked(frames, f"{path.name} (H.264)", "yuv420p", "write a folder of PNG frames instead")
     offset = {"itsoffset": float(sound.start)} if sound and sound.start else {}
     primaries, transfer = (sound.primaries, sound.transfer) if sound else (None, None)
     picture = _yuv(
-        ffmpeg.input("pipe:", **_raw(height, width, fps), **offset), "bt709", primaries or "bt709", transfer or "bt709"
+        ffmpeg.input("pipe:", **_raw(height, width, fps), **offset), "yuv420p", "bt709", primaries or "bt709", transfer or "bt709"
     )
     if sound:
         picture = picture.filter("setsar", str(sound.pixel_aspect))
@@ -158,73 +183,128 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
 
 
 @contextlib.contextmanager
-def x264(
-    frames: Iterable[np.ndarray], fps: Fraction | float, crf: int, preset: str
+def coded(
+    frames: Iterable[np.ndarray],
+    fps: Fraction | float,
+    encoder: Encoder,
+    *,
+    crf: int | None = None,
+    bit_rate: int | None = None,
+    preset: str | None = None,
+    gop: int | None = None,
+    pixel_format: PixelFormat = "yuv420p",
 ) -> Iterator[tuple[Iterator[np.ndarray], dict[str, Any]]]:
-    """Compress a clip with x264 at a constant rate factor, 4:2:0, and decode it again.
+    """Compress a clip and decode it again.
 
     One encoder thread and no time stamps: the same frames give the same bytes.
 
     Args:
-        frames: (H, W, 3) uint8 RGB, one size, H and W even.
-        fps: frames per second, which x264's rate control looks at.
-        crf: 0 (all but lossless) to 51.
+        frames: (H, W, 3) uint8 RGB, one size; H and W are even where `pixel_format` halves chroma.
+        fps: the rate that the encoder is told, in frames per second. It changes no frame's place, only what a bit rate
+            comes to per frame.
+        encoder: `libx264` takes all of what follows, `mpeg4` is given a bit rate and 4:2:0.
+        crf: constant rate factor, 0 (all but lossless) to 51.
+        bit_rate: in bits per second, aimed at on average over the clip. Either this or `crf`. x264 counts in whole kbit/s.
         preset: x264's name for its effort.
+        gop: the largest distance between key frames; None is the encoder's own, 250 of x264 and 12 of `mpeg4`.
+        pixel_format: what frames are coded in.
 
     Returns:
         A context of the decoded frames, (H, W, 3) uint8 RGB, streamed from a temporary file that
         lives as long as the context, and of what was done: `arguments` (ffmpeg's, exactly, of the
-        coder and of the decoder), `ffmpeg` and `encoder` (versions), `matrix`, `bytes`, `bit_rate`
-        (bits per second) and `frame_bytes` (in coding order).
+        coder and of the decoder), `ffmpeg` and `encoder` (versions), `matrix`, `bytes`, `achieved_bit_rate`
+        (bits per second at `fps`) and `frame_bytes` (in coding order).
 
     Raises:
-        VSRError: no frames, an odd size, frames of different sizes, no libx264, or the disk is full.
+        VSRError: no frames, an odd size, frames of different sizes, a setting that the encoder lacks, no such encoder, or
+            the disk is full.
     """
-    check_x264()
-    checked, (height, width) = _even(frames, "H.264 4:2:0", "crop HR so that LR is even, or use a recipe without x264")
-    with tempfile.TemporaryDirectory(prefix="vsr-x264-") as folder:
-        stream = Path(folder) / "clip.h264"
-        picture = _yuv(ffmpeg.input("pipe:", **_raw(height, width, fps)), "smpte170m")
-        options = {
-            "c:v": "libx264",
-            "preset": preset,
-            "crf": crf,
-            "threads": 1,
-            "fps_mode": "passthrough",
-            "flags:v": "+bitexact",
-        }
-        coder = _arguments(ffmpeg.output(picture, stream.name, format="h264", **options))
-        _feed(coder, checked, f"the x264 step's temporary file in {stream.parent}", stream.parent)
-        decoder = _reading(stream.name, framerate=str(rational(fps)))
-        sizes = [packet.size for packet in _packets(stream)[0]]
-        with stream.open("rb") as file:
-            version = re.search(rb"x264 - (core [^-]*?) - ", file.read(4096))
+    check_encoder(encoder)
+    if (crf is None) == (bit_rate is None):
+        raise VSRError(
+            f"{encoder} is given {'neither crf nor bit_rate' if crf is None else 'crf and bit_rate'}: give one of them."
+        )
+    if encoder == "mpeg4" and (crf is not None or preset is not None or pixel_format != "yuv420p"):
+        raise VSRError(
+            "mpeg4 has neither crf nor preset nor other pixel formats than yuv420p: give it a bit_rate alone, or use x264."
+        )
+    if encoder == "libx264" and bit_rate is not None and bit_rate < 1000:
+        raise VSRError(f"x264 cannot aim at {bit_rate} bits per second, it counts in kbit/s: give a bit_rate of 1000 or more.")
+    checked, (height, width) = _checked(
+        frames, encoder, pixel_format, "crop HR so that LR is even, or use a recipe without compression"
+    )
+    rate = rational(fps)
+    # MPEG-4 part 2 (ISO/IEC 14496-2, vop_time_increment_resolution) has 16 bits for the time unit.
+    rate = 1 / (1 / rate).limit_denominator(65535) if encoder == "mpeg4" else rate
+    container = "h264" if encoder == "libx264" else "m4v"
+    options: dict[str, Any] = {"c:v": encoder, "preset": preset, "crf": crf, "b:v": bit_rate, "g": gop}
+    options |= {"threads": 1, "fps_mode": "passthrough", "flags:v": "+bitexact"}
+    if encoder == "mpeg4":
+        # Transforms that give the same bits on every processor. The tolerance, in bits, is the one that PyAV's streams
+        # have, with which published training sets were coded; ffmpeg's own is too wide to meet a low rate.
+        options |= {"dct": "int", "idct": "simple", "bt": 128000}
+    with tempfile.TemporaryDirectory(prefix="vsr-coded-") as folder:
+        stream = Path(folder) / f"clip.{container}"
+        picture = _yuv(ffmpeg.input("pipe:", **_raw(height, width, rate)), pixel_format, "smpte170m")
+        given = {key: value for key, value in options.items() if value is not None}
+        coder = _arguments(ffmpeg.output(picture, stream.name, format=container, **given))
+        count = _feed(coder, checked, f"the {encoder} step's temporary file in {stream.parent}", stream.parent)
+        decoder = _reading(stream.name, format=container, framerate=str(rate))
+        sizes = [packet.size for packet in _packets(stream, format=container)[0]]
+        if len(sizes) != count:
+            raise VSRError(f"{encoder} was given {count} frames and coded {len(sizes)}: use another ffmpeg (IMAGEIO_FFMPEG_EXE).")
         size = stream.stat().st_size
         info = {
             "arguments": {"coder": coder, "decoder": decoder},
-            "ffmpeg": _version(_binary()),
-            "encoder": f"x264 {version[1].decode()}" if version else "x264",
+            "ffmpeg": _version(_binary(), r"ffmpeg version (\S+)"),
+            "encoder": _coder_version(encoder, stream),
             "matrix": "BT.601 limited",
             "bytes": size,
-            "bit_rate": round(size * 8 * float(fps) / len(sizes)),
+            "achieved_bit_rate": round(size * 8 * rate / len(sizes)),
             "frame_bytes": sizes,
         }
         with contextlib.closing(_counted(_pipe(decoder, stream, stream.parent), len(sizes), stream)) as decoded:
             yield decoded, info
 
 
-def check_x264() -> None:
-    """Make sure that H.264 can be written.
+def _coder_version(encoder: Encoder, stream: Path) -> str:
+    """x264 writes its version into the stream; `mpeg4` is a part of libavcodec."""
+    if encoder == "mpeg4":
+        return f"libavcodec {_version(_binary(), r'libavcodec +([0-9][0-9. ]*[0-9])').replace(' ', '')}"
+    with stream.open("rb") as file:
+        found = re.search(rb"x264 - (core [^-]*?) - ", file.read(4096))
+    return f"x264 {found[1].decode()}" if found else "x264"
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Make sure that ffmpeg has an encoder.
 
     Raises:
-        VSRError: there is no ffmpeg, or it was built without libx264; says what to run.
+        VSRError: there is no ffmpeg, or it was built without; says what to run.
     """
     binary = _binary()
-    if not _has_x264(binary):
+    if not _has_encoder(binary, encoder):
         raise VSRError(
-            f"{binary} has no libx264: unset IMAGEIO_FFMPEG_EXE or set it to an ffmpeg that has, "
+            f"{binary} has no {encoder}: unset IMAGEIO_FFMPEG_EXE or set it to an ffmpeg that has, "
             "or run `pip install --force-reinstall imageio-ffmpeg`."
         )
+
+
+def check_x264() -> None:
+    """Make sure that H.264 can be written, see `check_encoder`."""
+    check_encoder("libx264")
+
+
+def check_size(size: tuple[int, int], pixel_format: PixelFormat, what: str, instead: str) -> None:
+    """Make sure that frames of this (height, width) fit a pixel format: chroma that is halved has no odd sides.
+
+    Raises:
+        VSRError: a side is odd; `what` is to be coded, and `instead` says what else to do.
+    """
+    down, across = CHROMA[pixel_format]
+    if size[0] % down or size[1] % across:
+        odd = "both sides" if down == across else "the width"
+        raise VSRError(f"{what} in {pixel_format} cannot take frames of {size[1]}x{size[0]}, {odd} must be even: {instead}.")
 
 
 def rational(fps: Fraction | float) -> Fraction:
@@ -243,13 +323,16 @@ class _Packet:
     base: Fraction
 
 
-def _packets(path: Path) -> tuple[list[_Packet], str]:
-    """The packets of the frames shown, without decoding them, and ffmpeg's description of the file."""
+def _packets(path: Path, **options: Any) -> tuple[list[_Packet], str]:
+    """The packets of the frames shown, without decoding them, and ffmpeg's description of the file.
+
+    `options` are ffmpeg's for reading it.
+    """
     if not path.is_file():
         raise VSRError(f"{path} {'is not a file' if path.exists() else 'does not exist'}: give the path of a video file.")
     if not _boxes_are_whole(path):
         raise _damaged(path, "it ends before its header says")
-    source = ffmpeg.input(_url(path), protocol_whitelist="file,pipe")["v:0"]
+    source = ffmpeg.input(_url(path), protocol_whitelist="file,pipe", **options)["v:0"]
     # `-v info` puts the description of the streams on stderr.
     command = [_binary(), "-hide_banner", "-nostdin", "-v", "info", "-xerror"]
     done = _capture([*command, *ffmpeg.output(source, "pipe:", format="framecrc", vcodec="copy").get_args()])
@@ -272,6 +355,31 @@ def _packets(path: Path) -> tuple[list[_Packet], str]:
     if not packets:
         raise _damaged(path, "it has no frames")
     return packets, log
+
+
+def _check_pixels(path: Path, header: str) -> None:
+    """Make sure that 8-bit RGB can hold what the first video stream has."""
+    stream = re.search(r"Stream #0:\d+.*?: Video: [^,]*, (\w+).*\n(?: {4}.*\n)*", header)
+    name, described = (stream[1], stream[0]) if stream else ("none", "")
+    # VP9 keeps transparency in a second picture that its decoder leaves out; a tag of the stream tells of it.
+    tagged = re.search(r"^ +alpha_mode +: 1$", described, re.MULTILINE)
+    components, depth = _pixel_formats(_binary()).get(name, (3, 8))
+    if components % 2 == 0 or tagged:
+        raise VSRError(
+            f"{path} has transparency ({name}), frames are opaque RGB: convert it, e.g. "
+            f"`{_conversion(path, 'format=yuv420p', 'opaque')}`, which leaves transparency out."
+        )
+    if depth > 8:
+        raise VSRError(
+            f"{path} has {depth} bits per colour ({name}), frames have 8: convert it, e.g. "
+            f"`{_conversion(path, 'format=yuv420p', '8bit')}`."
+        )
+
+
+def _conversion(path: Path, what: str, suffix: str) -> str:
+    """The command that puts a video through a filter."""
+    names = (shlex.quote(name) for name in (path.name, f"{path.stem}_{suffix}.mkv"))
+    return f"ffmpeg -i {next(names)} -vf {what} -crf 12 -c:a copy {next(names)}"
 
 
 def _boxes_are_whole(path: Path) -> bool:
@@ -344,14 +452,25 @@ def _binary() -> str:
 
 
 @lru_cache(maxsize=8)
-def _has_x264(binary: str) -> bool:
-    return b"Encoder libx264" in _capture([binary, "-hide_banner", "-h", "encoder=libx264"]).stdout
+def _has_encoder(binary: str, encoder: str) -> bool:
+    return f"Encoder {encoder} ".encode() in _capture([binary, "-hide_banner", "-h", f"encoder={encoder}"]).stdout
 
 
 @lru_cache(maxsize=8)
-def _version(binary: str) -> str:
-    found = re.match(rb"ffmpeg version (\S+)", _capture([binary, "-version"]).stdout)
-    return found[1].decode() if found else "unknown"
+def _version(binary: str, pattern: str) -> str:
+    found = re.search(pattern, _capture([binary, "-version"]).stdout.decode(errors="replace"))
+    return found[1] if found else "unknown"
+
+
+@lru_cache(maxsize=8)
+def _pixel_formats(binary: str) -> dict[str, tuple[int, int]]:
+    """ffmpeg's pixel formats: their number of components, even where one is transparency, and the bits of the finest."""
+    lines = re.findall(
+        r"^[I.][O.]\S+ (\w+) +(\d+) +\d+ +([\d-]+)$",
+        _capture([binary, "-hide_banner", "-pix_fmts"]).stdout.decode(),
+        re.MULTILINE,
+    )
+    return {name: (int(components), max(map(int, depths.split("-")))) for name, components, depths in lines}
 
 
 def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
@@ -397,10 +516,10 @@ def _raw(height: int, width: int, fps: Fraction | float) -> dict[str, Any]:
     return {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "framerate": str(rational(fps))}
 
 
-def _yuv(picture: Any, matrix: str, primaries: str | None = None, transfer: str | None = None) -> Any:
-    """RGB to tagged 4:2:0 limited."""
+def _yuv(picture: Any, pixel_format: PixelFormat, matrix: str, primaries: str | None = None, transfer: str | None = None) -> Any:
+    """RGB to tagged YUV of limited range."""
     tags = {"range": "tv", "colorspace": matrix, "color_primaries": primaries, "color_trc": transfer}
-    scaled = picture.filter("scale", out_color_matrix=matrix, out_range="tv", flags=_SWSCALE).filter("format", "yuv420p")
+    scaled = picture.filter("scale", out_color_matrix=matrix, out_range="tv", flags=_SWSCALE).filter("format", pixel_format)
     return scaled.filter("setparams", **{key: value for key, value in tags.items() if value})
 
 
@@ -409,17 +528,20 @@ def _reading(url: str, **options: Any) -> list[str]:
     last = {key: options.pop(key) for key in [key for key in options if key.startswith("frames")]}
     source = ffmpeg.input(url, protocol_whitelist="file,pipe", err_detect="explode", threads=1, **options)["v:0"]
     rgb = source.filter("scale", out_range="pc", flags=_SWSCALE).filter("format", "rgb24")
-    return _arguments(ffmpeg.output(rgb, "pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough", **last))
+    output = ffmpeg.output(rgb, "pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough", **last)
+    # ffmpeg brings frames of another size to that of the first, and only says so.
+    return ["-nostats", *_arguments(output, "level+info")]
 
 
-def _arguments(output: Any) -> list[str]:
-    return ["-hide_banner", "-v", "error", "-xerror", "-y", "-filter_complex_threads", "1", *output.get_args()]
+def _arguments(output: Any, level: str = "error") -> list[str]:
+    return ["-hide_banner", "-v", level, "-xerror", "-y", "-filter_complex_threads", "1", *output.get_args()]
 
 
 def _pipe(arguments: Sequence[str], path: Path, folder: Path | None = None) -> Generator[np.ndarray, None, None]:
-    """The frames that ffmpeg writes as PPM, until it ends; `path` is what it reads."""
+    """The frames that ffmpeg writes as PPM, until it ends; `path` is what it reads, `arguments` are `_reading`'s."""
     process, log = _start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder)
     stdout = cast(io.BufferedReader, process.stdout)
+    width = height = 0
     try:
         while stdout.readline():  # "P6"
             width, height = map(int, stdout.readline().split())
@@ -435,7 +557,11 @@ def _pipe(arguments: Sequence[str], path: Path, folder: Path | None = None) -> G
         process.wait()
         message = log()
     if process.returncode:
-        raise _damaged(path, _reason(message))
+        faults = [line for line in message.splitlines() if re.search(r"\[(?:error|fatal|panic)\] ", line)]
+        raise _damaged(path, _reason(re.sub(r"\[(?:error|fatal|panic)\] ", "", "\n".join(faults))))
+    for size in re.findall(r"Reconfiguring filter graph because .*?, (\d+)x(\d+)", message):
+        if sorted(map(int, size)) != sorted((height, width)):  # a turned file tells of its sides the other way round
+            raise VSRError(f"{path} goes from {width}x{height} to {'x'.join(size)} on its way: cut it there, into two videos.")
 
 
 def _counted(frames: Generator[np.ndarray, None, None], expected: int, path: Path) -> Generator[np.ndarray, None, None]:
@@ -448,14 +574,16 @@ def _counted(frames: Generator[np.ndarray, None, None], expected: int, path: Pat
         raise _damaged(path, f"it has {expected} frames, of which {count} can be decoded")
 
 
-def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, folder: Path | None = None) -> None:
-    """Run ffmpeg on raw frames given to its stdin."""
+def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, folder: Path | None = None) -> int:
+    """Run ffmpeg on raw frames given to its stdin; how many they were."""
     process, log = _start(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
     stdin = cast(IO[bytes], process.stdin)
+    count = 0
     try:
         with contextlib.suppress(BrokenPipeError):  # ffmpeg ended early: its message says why
             for frame in frames:
                 stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
             stdin.close()
         process.wait()
     finally:
@@ -468,19 +596,21 @@ def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, f
         raise VSRError(f"{target} cannot be written, the disk is full: free some space and run again.")
     if process.returncode:
         raise VSRError(f"{target} failed, ffmpeg says: {_reason(message)}.")
+    return count
 
 
-def _even(frames: Iterable[np.ndarray], what: str, instead: str) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
+def _checked(
+    given: Iterable[np.ndarray], what: str, pixel_format: PixelFormat, instead: str
+) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
     """The frames, checked as they pass, and their (height, width)."""
-    iterator = iter(frames)
+    iterator = iter(given)
     first = next(iterator, None)
     if first is None:
         raise VSRError(f"{what} was given no frames: check its source.")
     height, width = first.shape[:2]
-    if height % 2 or width % 2:
-        raise VSRError(f"{what} cannot take frames of {width}x{height}, both sides must be even: {instead}.")
+    check_size((height, width), pixel_format, what, instead)
 
-    def checked() -> Iterator[np.ndarray]:
+    def frames() -> Iterator[np.ndarray]:
         for index, frame in enumerate(itertools.chain([first], iterator)):
             if frame.shape != first.shape:
                 raise VSRError(
@@ -488,7 +618,7 @@ def _even(frames: Iterable[np.ndarray], what: str, instead: str) -> tuple[Iterat
                 )
             yield frame
 
-    return checked(), (height, width)
+    return frames(), (height, width)
 
 
 def _damaged(path: Path, reason: str) -> VSRError:

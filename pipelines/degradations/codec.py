@@ -1,42 +1,61 @@
-"""Compression as a degradation: H.264 by x264 at a constant rate factor, over the whole clip.
+"""Compression as a degradation: a clip is coded, as a whole, and decoded again.
 
-This is the test protocol of compressed video super-resolution, `ffmpeg -c:v libx264 -crf {15,25,35} -preset medium
--pix_fmt yuv420p` on the LR frames at the clip's own rate. Published tables leave group of pictures and matrix
-open; here they are x264's defaults and BT.601 limited, and stand with the exact arguments in every clip's parameters.
+Two protocols of compressed video super-resolution are made of it. Test sets are `ffmpeg -c:v libx264 -crf {15,25,35} -preset
+medium -pix_fmt yuv420p` on the LR frames at the clip's own rate. Training sets have a bit rate of 10,000 to 100,000 at one
+frame per second, which is so many bits for every frame (Chan et al., "Investigating Tradeoffs in Real-World Video
+Super-Resolution", CVPR 2022). Papers leave group of pictures and matrix open; here they are the encoder's defaults and
+BT.601 limited, and stand with the exact arguments in every clip's parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from pipelines import params
 from pipelines.clips import video
-from pipelines.errors import VSRError
+
+ENCODERS: dict[str, video.Encoder] = {"x264": "libx264", "mpeg4": "mpeg4"}
+"""ffmpeg's encoder for each step that codes."""
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Make sure that 4:2:0 can take frames of this (height, width).
+def check(ops: Iterable[str]) -> None:
+    """Make sure that this machine has the encoders of these steps; others need none.
 
     Raises:
-        VSRError: a side is odd.
+        VSRError: one is missing; says what to run.
     """
-    if size[0] % 2 or size[1] % 2:
-        raise VSRError(
-            f"x264 cannot take LR frames of {size[1]}x{size[0]}, both sides must be even (4:2:0): "
-            "crop HR to an even multiple of the scale, or use a recipe without x264."
-        )
+    for op in sorted(ENCODERS.keys() & set(ops)):
+        video.check_encoder(ENCODERS[op])
+
+
+def check_size(size: tuple[int, int], pixel_format: video.PixelFormat) -> None:
+    """Make sure that LR frames of this (height, width) can be coded.
+
+    Raises:
+        VSRError: a side is odd along which the pixel format halves chroma.
+    """
+    instead = "crop HR to an even multiple of the scale, or use a recipe without compression"
+    video.check_size(size, pixel_format, "compression", instead)
 
 
 def compress(
-    step: params.X264, frames: Iterable[np.ndarray], fps: Fraction | float
+    step: Mapping[str, Any], frames: Iterable[np.ndarray], fps: Fraction | float
 ) -> AbstractContextManager[tuple[Iterator[np.ndarray], dict[str, Any]]]:
-    """Code and decode a clip: a context of its frames, (H, W, 3) uint8 RGB, and of what was done, see `video.x264`.
+    """Code and decode a clip.
 
-    All of `frames` is read on entering; memory holds one frame at a time.
+    Args:
+        step: a drawn entry: `op`, `x264` or `mpeg4`, and what of `crf`, `bit_rate`, `preset`, `gop`, `pixel_format` and `fps` it
+            sets, see `video.coded`; what it measures has other names than these.
+        frames: (H, W, 3) uint8 RGB. All are read on entering; memory holds one at a time.
+        fps: frames per second of the clip, which the encoder is told unless the entry has `fps`.
+
+    Returns:
+        A context of the decoded frames, (H, W, 3) uint8 RGB, and of what was done, see `video.coded`.
     """
-    return video.x264(frames, fps, step.crf, step.preset)
+    given = {name: step.get(name) for name in ("crf", "bit_rate", "preset", "gop")}
+    pixel_format: video.PixelFormat = step.get("pixel_format") or "yuv420p"
+    return video.coded(frames, step.get("fps") or fps, ENCODERS[step["op"]], **given, pixel_format=pixel_format)

@@ -1,62 +1,76 @@
-"""MATLAB's antialiased bicubic reduction of 8-bit frames, in float64: exact up to the last rounding.
+"""MATLAB's antialiased bicubic reduction, exact up to the last rounding.
 
-The kernel, its widening and its mirrored borders are those of `models/resize.py`. Weights of an integer
-scale that is a power of two are dyadic fractions, so that every sum here is exact and even ties round as
-they do on paper.
+The kernel, its widening and its mirrored borders are those of `models/resize.py`. In float64, weights of an integer
+scale that is a power of two are dyadic fractions, so that every sum here is exact and even ties round as they do on paper.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from models.resize import resize_columns, resize_rows
 from pipelines.errors import VSRError
 
 
-def lr_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def lr_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
     """The (height, width) of LR frames: `floor(HR / scale)`.
 
     Raises:
-        VSRError: the scale is not a positive number, or less than one pixel would be left.
+        VSRError: less than one pixel would be left.
     """
-    if not (scale > 0 and math.isfinite(scale)):
-        raise VSRError(f"the scale of a degradation is {scale}: give a number above 0, e.g. 4.")
-    # A quotient such as 3.3 / 1.1 may come out just below the integer that it is.
-    height, width = (math.floor(side / scale + 1e-9) for side in size)
-    if min(height, width) < 1:
-        raise VSRError(f"frames of {size[1]}x{size[0]} cannot be reduced by {scale:g}: use a smaller scale or larger frames.")
-    return height, width
+    height, width = (_floor(side / factor) for side, factor in zip(size, scale, strict=True))
+    return _checked((height, width), size, scale)
 
 
-def bicubic(frame: np.ndarray, scale: float) -> np.ndarray:
-    """One frame, reduced by `scale`.
-
-    HR is first cropped at the right and bottom to `round(LR * scale)` pixels, `LR = floor(HR / scale)`,
-    which for an integer scale is the largest multiple of it. Values are rounded half away from zero and
-    clipped, as MATLAB converts to uint8, once and after both axes.
-
-    Args:
-        frame: (H, W, 3) uint8.
-        scale: the size of HR over that of LR; below 1 it enlarges.
-
-    Returns:
-        (floor(H / scale), floor(W / scale), 3) uint8.
+def reduced_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
+    """The (height, width) that frames of any size are reduced to: n where the side is `round(n * scale)`, as HR that was
+    cropped is, else `floor(side / scale)`.
 
     Raises:
         VSRError: see `lr_size`.
     """
-    height, width = lr_size((frame.shape[0], frame.shape[1]), scale)
-    used_height, used_width = round(height * scale), round(width * scale)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a store's frames are read-only, and so are they here
-        pixels = torch.from_numpy(frame)
-    lines = pixels[:used_height].reshape(used_height, -1)[:, : 3 * used_width]
-    # Rows first, on pixels as they lie in memory; what is left to bring into planes is smaller by `scale`.
-    rows = resize_rows(lines[None], 1 / scale, torch.float64)[0, :height]
-    planes = rows.view(height, used_width, 3).transpose(1, 2).reshape(-1, used_width)
-    out = resize_columns(planes, 1 / scale)[:, :width].add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
-    return out.view(height, 3, width).transpose(1, 2).contiguous().numpy()
+    sides = []
+    for side, factor in zip(size, scale, strict=True):
+        near = round(side / factor)
+        sides.append(near if abs(near * factor - side) <= 0.5 else _floor(side / factor))
+    height, width = sides
+    return _checked((height, width), size, scale)
+
+
+def _floor(quotient: float) -> int:
+    return math.floor(quotient + 1e-9)  # one such as 3.3 / 1.1 may come out just below the integer that it is
+
+
+def _checked(found: tuple[int, int], size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
+    if min(found) < 1:
+        raise VSRError(
+            f"frames of {size[1]}x{size[0]} cannot be reduced by {max(scale):g}: use a smaller scale or larger frames."
+        )
+    return found
+
+
+def bicubic(clip: Tensor, scale: tuple[float, float]) -> Tensor:
+    """Frames reduced by `scale`, the size of HR over that of LR as (height, width), each 1 or above.
+
+    Args:
+        clip: (F, C, H, W) in 8-bit levels; what lies beyond `round(LR * scale)` at the right and bottom is not used. 8-bit
+            frames are computed in float64.
+
+    Returns:
+        (F, C, h, w) of the size that `reduced_size` says and the clip's floating type, neither rounded nor clipped.
+
+    Raises:
+        VSRError: less than one pixel would be left.
+    """
+    frames, channels, rows, columns = clip.shape
+    height, width = reduced_size((rows, columns), scale)
+    rows, columns = min(rows, round(height * scale[0])), min(columns, round(width * scale[1]))
+    dtype = clip.dtype if clip.is_floating_point() else torch.float64
+    # Rows first, on pixels as they lie in a store, channels last; what is left to bring into planes is smaller by the scale.
+    lines = clip[..., :rows, :columns].permute(0, 2, 3, 1).reshape(frames, rows, columns * channels)
+    fewer = resize_rows(lines, 1 / scale[0], dtype)[:, :height]
+    planes = fewer.view(frames, height, columns, channels).permute(0, 3, 1, 2).reshape(-1, columns)
+    return resize_columns(planes, 1 / scale[1])[:, :width].view(frames, channels, height, width)

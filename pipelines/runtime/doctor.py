@@ -33,7 +33,7 @@ def examine() -> Iterator[Check]:
     )
     yield _pair()
     yield _gpu()
-    yield _asked("ffmpeg with x264", _x264)
+    yield _asked("ffmpeg with x264 and MPEG-4", _encoders)
     yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
     yield _asked("MLflow", _mlflow)
     yield _asked("Ray", _ray)
@@ -70,10 +70,11 @@ def _gpu() -> Check:
     return Check("GPU", bool(names), ", ".join(names) or "none, everything runs on the CPU", needed=False)
 
 
-def _x264() -> str:
+def _encoders() -> str:
     from pipelines.clips import video
 
-    video.check_x264()
+    video.check_encoder("libx264")
+    video.check_encoder("mpeg4")
     return "found"
 
 

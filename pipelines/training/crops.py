@@ -212,7 +212,8 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
         original = hr.clips[clip.name]
         if original.frames != clip.frames:
             raise VSRError(
-                f"clip {clip.name!r} has {clip.frames} frames in {lr} and {original.frames} in {hr.path}: degrade the corpus again."
+                f"clip {clip.name!r} has {clip.frames} frames in {lr} and {original.frames} in {hr.path}: train on a degradation "
+                "that keeps all frames."
             )
         large, small = original.attributes, clip.attributes
         scale = round(large.height / small.height)

@@ -36,7 +36,7 @@ class Restoration:
     Args:
         network: (N, T, 3, H, W) to (N, T, 3, sH, sW), RGB in [0, 1].
         training: the recipe.
-        hr, lr: as `PairCrops`, with clips in the splits `train` and `validation`.
+        hr, lr: as `PairCrops`, with clips in the splits `train`, and `validation` or `test`.
 
     Raises:
         VSRError: the pair does not fit the network or the recipe.
@@ -47,7 +47,9 @@ class Restoration:
         self._training = training
         self._crops = PairCrops(hr, lr, split="train", crop=training.crop, clip_length=training.clip_length, seed=training.seed)
         self._hr, self._lr = hr, lr
-        self._validation = lr.split("validation")
+        # REDS4 and Vimeo-90K have none: their test clips are looked at then, by which nothing is chosen.
+        splits = {clip.attributes.split for clip in lr.clips.values()}
+        self._validation = lr.split("validation" if "validation" in splits else "test")
         for scale in (self._crops.scale, common_scale(hr, self._validation, str(lr.path))):
             if scale != network.scale:
                 raise VSRError(

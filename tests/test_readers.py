@@ -19,8 +19,9 @@ from pipelines import params
 from pipelines.clips import parallax, video
 from pipelines.clips.images import png_size, read_png, write_png
 from pipelines.clips.ingest import Ingest
-from pipelines.clips.readers import frame_files, list_clips, read_clip
-from pipelines.clips.store import ClipAttributes
+from pipelines.clips.layouts.clips import SourceClip
+from pipelines.clips.readers import frame_files, list_clips, open_clip
+from pipelines.clips.store import ClipAttributes, Frame
 from pipelines.clips.streaming import BATCH_BYTES, batches
 from pipelines.errors import VSRError
 
@@ -38,6 +39,11 @@ def frames_in(folder: Path, names: Sequence[str], **size: int) -> Path:
 
 def footage(kind: str, source: str | Path, **more: object) -> params.Footage:
     return params.Footage.model_validate({"kind": kind, "source": str(source), "split": "test", **more})
+
+
+def read(clip: SourceClip) -> list[Frame]:
+    with open_clip(clip) as (_, frames):
+        return list(frames)
 
 
 # ---------------------------------------------------------------- PNG
@@ -114,24 +120,19 @@ def test_frame_folders(tmp_path: Path) -> None:
     clips = list_clips(footage("frames", "in", splits={"sea": "train"}, fps=30), tmp_path)
     assert [(c.name, c.split, c.source, c.fps) for c in clips] == [("alps", "test", "alps", 30), ("sea", "train", "sea", 30)]
     assert pickle.loads(pickle.dumps(clips)) == clips
-    sea = [frame["rgb"] for frame in read_clip(clips[1])]
+    sea = [frame["rgb"] for frame in read(clips[1])]
     assert [(a == noise(i)).all() for i, a in enumerate(sea)] == [True] * 3  # 9 before 10
-
-
-def test_vid4_layout(tmp_path: Path) -> None:
-    frames_in(tmp_path / "Vid4/GT/city", ["00000000.png", "00000001.png"])
-    (clip,) = list_clips(footage("vid4", tmp_path / "Vid4"), Path("/"))
-    assert (clip.name, clip.source, clip.fps) == ("city", "GT/city", 25)
-    with pytest.raises(VSRError, match="no folder GT"):
-        list_clips(footage("vid4", tmp_path / "Vid4/GT"), tmp_path)
 
 
 def test_videos(tmp_path: Path) -> None:
     video.encode([noise(t, 32, 48) for t in range(5)], tmp_path / "v/b.mp4", 30000 / 1001)
     video.encode([noise(t, 16, 16) for t in range(4)], tmp_path / "v/A.mkv", 24)
     clips = list_clips(footage("videos", "v"), tmp_path)
-    assert [(c.name, c.source, c.fps) for c in clips] == [("A", "A.mkv", 24), ("b", "b.mp4", 30000 / 1001)]
-    assert [frame["rgb"].shape for frame in read_clip(clips[1])] == [(32, 48, 3)] * 5
+    assert [(c.name, c.source, c.fps) for c in clips] == [("A", "A.mkv", None), ("b", "b.mp4", None)]
+    with open_clip(clips[1]) as (fps, frames):
+        assert fps == 30000 / 1001 and [frame["rgb"].shape for frame in frames] == [(32, 48, 3)] * 5
+    *_, attributes = Ingest()(clips[0])
+    assert attributes == ClipAttributes("test", 24, 16, 16, "A.mkv")
     with pytest.raises(VSRError, match="fps.*remove it"):
         list_clips(footage("videos", "v", fps=25), tmp_path)
     (tmp_path / "v/b.mkv").write_bytes((tmp_path / "v/A.mkv").read_bytes())
@@ -157,15 +158,32 @@ def test_faults_are_found_before_the_work(tmp_path: Path) -> None:
     fault("frames", "b", r"gap lacks frame 4, after im3\.png")
     frames_in(tmp_path / "c/twice", ["1.png", "01.png"])
     fault("frames", "c", "same number")
-    frames_in(tmp_path / "d/sizes", ["1.png", "2.png"])
-    write_png(tmp_path / "d/sizes/3.png", noise(0, 14, 16))
-    fault("frames", "d", r"3\.png is 16x14 but 1\.png is 16x12")
-    frames_in(tmp_path / "e/cut", ["1.png", "2.png"])
-    (tmp_path / "e/cut/2.png").write_bytes((tmp_path / "e/cut/1.png").read_bytes()[:20])
-    fault("frames", "e", r"2\.png is damaged")
-    (tmp_path / "f").mkdir()
-    (tmp_path / "f/v.mp4").write_bytes(b"\0" * 100)
-    fault("videos", "f", r"v\.mp4 .*damaged")
+    frames_in(tmp_path / "d/cut", ["1.png", "2.png"])
+    (tmp_path / "d/cut/1.png").write_bytes((tmp_path / "d/cut/2.png").read_bytes()[:20])
+    fault("frames", "d", r"1\.png is damaged")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/v.txt").write_text("x")
+    fault("frames", "e", "e has no folders of frames")
+    (tmp_path / "f").write_text("x")
+    fault("videos", "f", "f is not a folder")
+
+
+def test_faults_inside_are_found_when_their_clip_is_read(tmp_path: Path) -> None:
+    """So that the other clips go on: listing them raises nothing."""
+    frames_in(tmp_path / "frames/sizes", ["1.png", "2.png"])
+    write_png(tmp_path / "frames/sizes/3.png", noise(0, 14, 16))
+    frames_in(tmp_path / "frames/cut", ["1.png", "2.png"])
+    (tmp_path / "frames/cut/2.png").write_bytes((tmp_path / "frames/cut/1.png").read_bytes()[:20])
+    cut, sizes = list_clips(footage("frames", "frames"), tmp_path)
+    with pytest.raises(VSRError, match=r"2\.png is damaged"):
+        read(cut)
+    with pytest.raises(VSRError, match=r"3\.png is 16x14 but 1\.png is 16x12"):
+        read(sizes)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/v.mp4").write_bytes(b"\0" * 100)
+    (clip,) = list_clips(footage("videos", "videos"), tmp_path)
+    with pytest.raises(VSRError, match=r"v\.mp4 .*damaged"):
+        read(clip)
 
 
 def test_every_second_frame_is_no_gap(tmp_path: Path) -> None:
@@ -228,7 +246,8 @@ def test_ingest_of_the_embedded_corpus() -> None:
     assert attributes == ClipAttributes(clips[0].split, parallax.FPS, 48, 64, clips[0].name)
 
 
-def test_real_vid4(shared_data: Path) -> None:
-    clips = list_clips(footage("vid4", shared_data / "Vid4"), Path("/"))
-    counts = {clip.name: sum(1 for _ in read_clip(clip)) for clip in clips if clip.name == "walk"}
-    assert {clip.name for clip in clips} >= {"calendar", "walk"} and counts == {"walk": 47}
+def test_real_frames(shared_data: Path) -> None:
+    clips = list_clips(footage("frames", shared_data / "Vid4/GT"), Path("/"))
+    (walk,) = [clip for clip in clips if clip.name == "walk"]
+    with open_clip(walk) as (_, frames):
+        assert sum(frame["rgb"].shape == (480, 720, 3) for frame in frames) == 47

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines.clips.readers import SourceClip, read_clip
+from pipelines.clips.layouts.clips import SourceClip
+from pipelines.clips.readers import open_clip
 from pipelines.clips.store import ClipAttributes, Frame
 from pipelines.clips.streaming import batches
 
@@ -18,7 +19,8 @@ class Ingest:
 
     def __call__(self, clip: SourceClip) -> Iterator[list[Frame] | ClipAttributes]:
         height = width = 0
-        for batch in batches(read_clip(clip)):
-            height, width = batch[0]["rgb"].shape[:2]
-            yield batch
-        yield ClipAttributes(clip.split, clip.fps, height, width, clip.source)
+        with open_clip(clip) as (fps, frames):
+            for batch in batches(frames):
+                height, width = batch[0]["rgb"].shape[:2]
+                yield batch
+        yield ClipAttributes(clip.split, fps, height, width, clip.source, clip.parameters)

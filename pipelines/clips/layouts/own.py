@@ -1,0 +1,96 @@
+"""Anyone's clips: a folder of video files, of folders of PNG frames, or of such folders with G-buffers."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pipelines import params
+from pipelines.clips import gbuffers, video
+from pipelines.clips.layouts.clips import FRAMES_FPS, Frames, SourceClip, Video, fault_of, png_names
+from pipelines.clips.places import Place
+from pipelines.errors import VSRError, unknown
+
+
+def clips(corpus: params.Footage, place: Place) -> list[SourceClip]:
+    """The clips that are there.
+
+    Raises:
+        VSRError: the place is missing or has no clips, two have one name, a clip has no frames or lacks one in
+            the middle, a frame lacks its G-buffer, `splits` names an unknown clip, or `fps` is given for videos.
+    """
+    if corpus.kind == "videos" and corpus.fps is not None:
+        raise VSRError(f"fps is given for the videos in {corpus.source}, which know their own: remove it from params.yaml.")
+    found: dict[str, Frames | Video]
+    if corpus.kind == "videos":
+        found = {name: Video(place, file) for name, file in video_files(place).items()}
+    else:
+        make = _with_buffers if corpus.kind == "gbuffers" else frames
+        found = {name: make(place / name, files) for name, files in place.tree().items()}
+        if not found:
+            raise no_folders(place)
+    for name in corpus.splits:
+        if name not in found:
+            raise unknown(f"clip in the splits of {corpus.source}", name, found)
+    fps = None if corpus.kind == "videos" else corpus.fps or FRAMES_FPS
+    return [
+        SourceClip(
+            name, corpus.splits.get(name, corpus.split), location.name if isinstance(location, Video) else name, fps, location
+        )
+        for name, location in found.items()
+    ]
+
+
+def video_files(place: Place) -> dict[str, str]:
+    """The names of the video files in a place by clip name, in natural order.
+
+    Raises:
+        VSRError: the place is missing, has no videos, or two of one name.
+    """
+    found: dict[str, str] = {}
+    for file in place.entries().files:
+        path = PurePosixPath(file)
+        if path.suffix.lower() not in video.READABLE:
+            continue
+        if path.stem in found:
+            raise VSRError(f"{place / found[path.stem]} and {file} would both be the clip {path.stem!r}: rename one.")
+        found[path.stem] = file
+    if not found:
+        raise VSRError(f"{place} has no video files ({', '.join(sorted(video.READABLE))}): give another folder.")
+    return found
+
+
+def frames(place: Place, files: list[str]) -> Frames:
+    """The PNG files among those of a clip.
+
+    Raises:
+        VSRError: there are none, or one is missing or twice there by its number.
+    """
+    names = png_names(files)
+    fault = fault_of(names)
+    if fault:
+        clip = str(place).rpartition("/")[2]
+        raise VSRError(f"{place} {fault}: export its frames again, e.g. `ffmpeg -i clip.mp4 {clip}/%08d.png`, or remove it.")
+    return Frames(place, names)
+
+
+def no_folders(place: Place) -> VSRError:
+    return VSRError(f"{place} has no folders of frames: give the folder that holds one folder per clip.")
+
+
+def _with_buffers(place: Place, files: list[str]) -> Frames:
+    clip = frames(place, files)
+    buffers: dict[str, str] = {}
+    for file in files:
+        path = PurePosixPath(file)
+        if path.suffix.lower() not in gbuffers.READABLE:
+            continue
+        if path.stem in buffers:
+            raise VSRError(f"{place} has both {buffers[path.stem]} and {file} for one frame: remove one.")
+        buffers[path.stem] = file
+    stems = [PurePosixPath(name).stem for name in clip.names]
+    for name, stem in zip(clip.names, stems, strict=True):
+        if stem not in buffers:
+            raise VSRError(
+                f"{place / name} has no G-buffer {stem}.exr or {stem}.npz beside it: render it, or use `kind: frames`."
+            )
+    return Frames(place, clip.names, buffers=tuple(buffers[stem] for stem in stems))

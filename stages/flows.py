@@ -1,4 +1,4 @@
-"""Flows: optical flow between the LR frames of a pair, both ways, with occlusion."""
+"""Flows: optical flow between the frames of a corpus, HR or under a degradation, both ways, with occlusion."""
 
 from __future__ import annotations
 
@@ -6,31 +6,55 @@ from argparse import Namespace
 from functools import partial
 
 from pipelines import params
-from pipelines.clips.store import Store
-from pipelines.priors import flows, weights
+from pipelines.clips.store import MANIFEST, Store
+from pipelines.priors import flows, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main
+from stages.priors import tracked
+
+COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_backward"}
 
 
 def estimate(arguments: Namespace) -> None:
     """Make `data/flows/<flows>`."""
     name = arguments.flows
     entry = params.entry("flows", params.load().flows, name)
-    weights.provenance(entry.model)  # the weights are there, or it ends here
+    provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"flows@{name}")
-    lr = Store(data("lr", entry.corpus, entry.degradation))
+    frames = Store(data(entry.frames))
     label = f"flows {name} ({entry.model.backend})"
-    with connect():
-        share = gpu_share()
-        jobs = {clip: (lr.path, clip) for clip in lr.clips}
-        factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
-        outputs: dict[str, storing.Output] = {"flows": (data("flows", name), None)}
-        storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
-    made = flows.summary(Store(data("flows", name)))
-    print(f"{label}: " + ", ".join(f"{key} {value:.3g}" for key, value in made.items()))
+    with tracked(stage, entry, provenance) as run:
+        with connect():
+            share = gpu_share()
+            jobs = {clip: (frames.path, clip) for clip in frames.clips}
+            factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
+            outputs: dict[str, storing.Output] = {"flows": (data("flows", name), None)}
+            storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
+        made = Store(data("flows", name))
+        found = {**flows.summary(made), **errors(made, entry.corpus)}
+        run.metrics(0, found)
+        run.images(0, picture.of_flows(frames, made), once=True)
+    print(f"{label}: " + ", ".join(f"{key} {value:.3g}" for key, value in found.items()))
     end(stage)
 
 
+def errors(made: Store, corpus: str) -> dict[str, float]:
+    """The end-point errors in pixels against the corpus's exact flow, over all pixels and those that are visible in
+    both frames; nothing where it has none, or none that can be compared with these frames."""
+    path = data("truth", corpus)
+    if not (path / MANIFEST).exists():
+        return {}
+    truth = Store(path)
+    both = [clip for name, clip in truth.clips.items() if name in made.clips]
+    if not both or not all(set(truth.columns(clip.name)) >= COLUMNS for clip in both):
+        return {}
+    scale = both[0].attributes.height // made.clips[both[0].name].attributes.height
+    if flows.incomparable(made, truth, scale) is not None:
+        return {}
+    every = flows.endpoint_error(made, truth, scale)
+    return {"endpoint_error": every, "endpoint_error_visible": flows.endpoint_error(made, truth, scale, visible=True)}
+
+
 if __name__ == "__main__":
-    main(estimate, "flows", about="Estimate the optical flow of a pair's LR frames.")
+    main(estimate, "flows", about="Estimate the optical flow between the frames of a corpus, HR or under a degradation.")

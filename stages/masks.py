@@ -1,4 +1,4 @@
-"""Masks: segments of the LR frames of a pair."""
+"""Masks: segments of the frames of a corpus, HR or under a degradation."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from functools import partial
 
 from pipelines import params
 from pipelines.clips.store import Store
-from pipelines.priors import masks, weights
+from pipelines.priors import masks, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main
+from stages.priors import tracked
 
 
 def segment(arguments: Namespace) -> None:
     """Make `data/masks/<masks>`."""
     name = arguments.masks
     entry = params.entry("masks", params.load().masks, name)
-    weights.provenance(entry.model)  # the weights are there, or it ends here
+    provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"masks@{name}")
-    lr = Store(data("lr", entry.corpus, entry.degradation))
-    with connect():
-        share = gpu_share()
-        jobs = {clip: (lr.path, clip) for clip in lr.clips}
-        factory = partial(masks.Masks, entry.model, "cuda" if share else "cpu")
-        label = f"masks {name} ({entry.model.backend})"
-        storing.build(jobs, factory, {"masks": (data("masks", name), None)}, stage.work, label=label, gpus=share)
-    made = masks.summary(Store(data("masks", name)))
-    print(f"{label}: {made['masks']:.1f} masks a frame cover {made['coverage']:.0%} of it")
+    frames = Store(data(entry.frames))
+    label = f"masks {name} ({entry.model.backend})"
+    with tracked(stage, entry, provenance) as run:
+        with connect():
+            share = gpu_share()
+            jobs = {clip: (frames.path, clip) for clip in frames.clips}
+            factory = partial(masks.Masks, entry.model, "cuda" if share else "cpu")
+            storing.build(jobs, factory, {"masks": (data("masks", name), None)}, stage.work, label=label, gpus=share)
+        made = Store(data("masks", name))
+        found = masks.summary(made)
+        run.metrics(0, found)
+        run.images(0, picture.of_masks(frames, made), once=True)
+    print(f"{label}: {found['masks_mean']:.1f} masks a frame cover {found['coverage']:.0%} of it")
     end(stage)
 
 
 if __name__ == "__main__":
-    main(segment, "masks", about="Segment the LR frames of a pair.")
+    main(segment, "masks", about="Segment the frames of a corpus, HR or under a degradation.")

@@ -145,6 +145,44 @@ def test_bad_names_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         resolve("raft_small")
 
 
+def test_a_path_is_a_folder_of_ones_own(publisher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights.params, "ROOT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "mine" / "sam"
+    folder.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (folder / file).write_bytes(CONTENT)
+    for name in ("mine/sam", "./mine/sam", "~/mine/sam", str(folder)):
+        assert resolve(name).resolve() == folder and weights.digest(resolve(name)) == sha256(CONTENT)
+    assert Publisher.asked == []
+    assert not weights.is_folder("sam_vit_b")
+
+
+def test_a_folder_that_is_not_one_of_transformers_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VSRError, match="nowhere is not there: give a folder with config.json"):
+        resolve(str(tmp_path / "nowhere"))
+    (tmp_path / "sam.safetensors").touch()
+    with pytest.raises(VSRError, match="is a file: give a folder"):
+        resolve(str(tmp_path / "sam.safetensors"))
+    folder = tmp_path / "sam"
+    folder.mkdir()
+    with pytest.raises(VSRError, match=r"has no config.json and no model.safetensors: .* `save_pretrained`"):
+        resolve(str(folder))
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(VSRError, match=r"sam has no model.safetensors"):
+        resolve(str(folder))
+    (folder / "pytorch_model.bin").touch()
+    with pytest.raises(VSRError, match=r"has pytorch_model.bin but no model.safetensors: pickled files can run code"):
+        resolve(str(folder))
+    (folder / "model.safetensors").touch()
+    sam = {"points_per_side": 8, "pred_iou_threshold": 0.88, "stability_threshold": 0.95, "nms_threshold": 0.7}
+    model = weights.params.Sam(backend="sam", weights=str(folder), max_masks=64, batch=64, **sam)  # type: ignore[arg-type]
+    for content in ("{}", "not JSON", "[]"):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(VSRError, match="does not name its model_type"):
+            weights.provenance(model)
+
+
 def test_the_registry_agrees_with_the_publishers_names() -> None:
     """Publishers that put the first digits of the sha256 in the file's name: they must be those registered."""
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights

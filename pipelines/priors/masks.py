@@ -1,4 +1,4 @@
-"""Masks of what is in a frame, as a prior per LR frame: Segment Anything, or a classical segmenter.
+"""Masks of what is in a frame, as a prior per frame: Segment Anything 1 or 2, or a classical segmenter.
 
 Columns of the store: `masks` (K, H, W) bool, K at most `max_masks`, by falling area, because a method
 that stacks them as channels needs one order; `scores` (K,) float32, the mask quality (IoU) that SAM
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipelines import params
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
+from pipelines.errors import VSRError
 from pipelines.priors import weights
 
 Model = params.Sam | params.Felzenszwalb
@@ -57,26 +59,31 @@ class Masks:
 def largest(masks: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The `count` largest masks by falling area, (K, H, W), with their scores; empty ones are left out.
 
-    Of equal areas the one whose first pixel (row by row) comes first goes first, then the higher score.
+    Of equal areas, the one that has the first pixel (row by row) in which they differ goes first. A predicted
+    quality decides only between equal masks: its last digits depend on the device, the masks' order must not.
     """
-    flat = masks.reshape(len(masks), masks[0].size if len(masks) else 0)
-    areas = flat.sum(1)
-    first = flat.argmax(1) if len(flat) else areas
-    order = np.lexsort((-scores, first, -areas))
-    order = order[areas[order] > 0][:count]
+    areas = masks.sum((1, 2))
+    # Packed eight to a byte and inverted, so that bytes compare as the pixels do.
+    outside = [np.packbits(~mask).tobytes() for mask in masks]
+    order = sorted(np.flatnonzero(areas), key=lambda index: (-areas[index], outside[index], -scores[index]))[:count]
     return np.ascontiguousarray(masks[order]), scores[order].astype(np.float32)
 
 
 def summary(store: Store) -> dict[str, float]:
-    """Of all frames: the mean number of masks (`masks`), the mean share of pixels that some mask covers
-    (`coverage`), and the share of frames with fewer than five masks (`few`)."""
+    """Of all frames: the number of masks (`masks_mean`, `masks_min`, `masks_max`), the mean share of pixels
+    that some mask covers (`coverage`), and the share of frames with fewer than five masks (`few`)."""
     counts, covered = [], []
     for clip in store.clips:
         for masks in store.frames(clip, "masks"):
             counts.append(len(masks))
             covered.append(float(masks.any(0).mean()) if len(masks) else 0.0)
-    few = float(np.mean([count < 5 for count in counts]))
-    return {"masks": float(np.mean(counts)), "coverage": float(np.mean(covered)), "few": few}
+    return {
+        "masks_mean": float(np.mean(counts)),
+        "masks_min": float(min(counts)),
+        "masks_max": float(max(counts)),
+        "coverage": float(np.mean(covered)),
+        "few": float(np.mean([count < 5 for count in counts])),
+    }
 
 
 def _felzenszwalb(model: params.Felzenszwalb) -> Segmenter:
@@ -94,38 +101,82 @@ def _felzenszwalb(model: params.Felzenszwalb) -> Segmenter:
     return segment
 
 
-_POINTS_AT_ONCE = 16
-"""Bounds the memory for logits at SAM's full resolution: 3 x 16 of 1024 x 1024; the masks do not depend on it."""
-
-
 def _sam(model: params.Sam, device: str) -> Segmenter:
-    """Kirillov et al., Segment Anything, ICCV 2023, Sec. 5 and App. D.1: a grid of point prompts at cell
-    centres, three masks each; those of predicted IoU and stability over their thresholds; box NMS."""
-    from PIL import Image
-    from transformers import SamImageProcessor, SamModel
-    from transformers.pipelines import MaskGenerationPipeline
+    """Automatic mask generation: Kirillov et al., Segment Anything, ICCV 2023, Sec. 5 and App. B; Ravi et al., SAM 2:
+    Segment anything in images and videos, 2024.
+
+    Points at the centres of a grid's cells prompt three masks each. Those stay whose predicted IoU is above its
+    threshold and whose stability, |logits > 1| / |logits > -1|, is at least its own; of boxes that overlap, the one
+    of the best predicted IoU. As in the authors' generator without crops: transformers' `mask-generation` pipeline
+    asks for a stability above the threshold, and places the points of SAM 2, whose input is a square whatever the
+    frame, as if the frame's shape were kept.
+    """
+    from torchvision.ops import masks_to_boxes, nms
+
+    network, processor = _load(model)
+    network.to(device)
+    side = network.config.prompt_encoder_config.image_size
+    cells = (torch.arange(model.points_per_side) + 0.5) / model.points_per_side
+    grid = torch.stack(torch.meshgrid(cells, cells, indexing="xy"), -1).reshape(-1, 1, 2)
+
+    def candidates(embedded: Any, points: Tensor, sizes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The masks (K, H, W) bool that pass both thresholds, and their predicted IoU, for points (P, 1, 2)."""
+        labels = torch.ones(1, *points.shape[:2], dtype=torch.int64, device=device)
+        out = network(image_embeddings=embedded, input_points=points[None].to(device), input_labels=labels)
+        likely = out.iou_scores.flatten() > model.pred_iou_threshold
+        height, width = sizes["original_sizes"][0].tolist()
+        if not likely.any():
+            return torch.zeros(0, height, width, dtype=torch.bool), torch.zeros(0)
+        # Only these are brought to the frame's size, which is most of the work after the network's.
+        logits = out.pred_masks.flatten(0, 2)[likely][None]
+        logits = processor.post_process_masks([logits], **sizes, binarize=False)[0][0]
+        stable = (logits > 1).sum((1, 2)) / (logits > -1).sum((1, 2)) >= model.stability_threshold
+        return (logits[stable] > 0).cpu(), out.iou_scores.flatten()[likely][stable].cpu()
+
+    @torch.inference_mode()
+    def segment(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inputs = processor(images=torch.tensor(frame).permute(2, 0, 1), input_data_format="channels_first", return_tensors="pt")
+        pixels = inputs.pop("pixel_values")
+        # SAM's longest side fills the square and the rest is padding; SAM 2 stretches the frame over all of it.
+        height, width = inputs["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in inputs else (side, side)
+        # TensorFloat-32 would round masks' edges differently from a CPU.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            embedded = network.get_image_embeddings(pixels.to(device))
+            points = (grid * torch.tensor([width, height])).split(model.batch)
+            masks, scores = map(torch.cat, zip(*(candidates(embedded, some, inputs) for some in points), strict=True))
+        kept = nms(masks_to_boxes(masks), scores, model.nms_threshold)
+        return masks[kept].numpy(), scores[kept].numpy()
+
+    return segment
+
+
+def _load(model: params.Sam) -> tuple[Any, Any]:
+    """The network in single precision and the preparation of its input.
+
+    Raises:
+        VSRError: the weights cannot be read, or are not whole.
+    """
+    from safetensors import SafetensorError
+    from transformers import Sam2ImageProcessor, Sam2Model, SamImageProcessor, SamModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # frames come one by one because memory is bounded, not for want of a batch
+    logging.set_verbosity_error()  # SAM 2 is published as a video model, whose memory is not needed for a frame
     folder = weights.resolve(model.weights)
-    network = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
-    # The longest side fills the network's input, the rest is padded at the right and bottom.
-    side = network.config.vision_config.image_size
-    processor = SamImageProcessor(size={"longest_edge": side}, pad_size={"height": side, "width": side})
-    generate = MaskGenerationPipeline(model=network, image_processor=processor, device=torch.device(device))
-
-    def segment(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = generate(
-            Image.fromarray(frame),
-            points_per_crop=model.points_per_side,
-            points_per_batch=_POINTS_AT_ONCE,
-            pred_iou_thresh=model.pred_iou_threshold,
-            stability_score_thresh=model.stability_threshold,
-            crops_nms_thresh=model.nms_threshold,
+    kind: Any = SamModel if model.backend == "sam" else Sam2Model
+    how: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    try:
+        network, loaded = kind.from_pretrained(folder, **how)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise VSRError(f"the weights in {folder} cannot be read as {kind.__name__} ({reason}): fetch them again.") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise VSRError(
+            f"{folder / 'model.safetensors'} lacks {len(missing)} of the parameters of {kind.__name__}, first {missing[0]}: "
+            "fetch it again, or give the folder that was saved whole."
         )
-        masks = [np.asarray(mask, bool) for mask in found["masks"]]
-        scores = np.asarray(found["scores"].float().cpu(), np.float32)
-        return np.stack(masks) if masks else np.zeros((0, *frame.shape[:2]), bool), scores
-
-    return segment
+    side = network.config.prompt_encoder_config.image_size
+    square = {"height": side, "width": side}
+    if model.backend == "sam":
+        return network.eval(), SamImageProcessor(size={"longest_edge": side}, pad_size=square)
+    return network.eval(), Sam2ImageProcessor(size=square)

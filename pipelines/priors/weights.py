@@ -1,13 +1,15 @@
-"""Published parameters by name: a local folder first, else the publisher's own address, checksum verified.
+"""Parameters by name or by folder. A published name is looked for in a local folder first, else at the
+publisher's own address, checksum verified; a path is a folder of transformers' files, taken as it is.
 
 `VSR_WEIGHTS` names a folder of weights that is looked in first; what is downloaded is kept in
-`$XDG_CACHE_HOME/vsr` (`~/.cache/vsr`). A file is used only if its sha256 is the published one.
+`$XDG_CACHE_HOME/vsr` (`~/.cache/vsr`). A published file is used only if its sha256 is the published one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import sys
 import tempfile
@@ -102,13 +104,26 @@ REGISTRY: dict[str, Weights] = {
 }
 
 
+_TYPES = {"sam": ("sam",), "sam2": ("sam2", "sam2_video")}
+"""The model types of transformers that hold a backend's network; SAM 2 is published as its video model."""
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
 def resolve(name: str) -> Path:
     """The verified file of these weights, or the folder of a model of transformers.
 
+    Args:
+        name: a published name, or the path of a folder (with a `/`, or beginning with `.` or `~`; relative
+            to the repository) that holds `config.json` and `model.safetensors`.
+
     Raises:
         VSRError: the name is unknown, a file found is not the published one, or it is nowhere and
-            cannot be downloaded; the error says where it was looked for and what to do.
+            cannot be downloaded; the folder lacks a file or holds pickled weights. The error says
+            where it was looked for and what to do.
     """
+    if is_folder(name):
+        return _model_folder(name)
     if name not in REGISTRY:
         raise unknown("weights", name, REGISTRY)
     weights = REGISTRY[name]
@@ -126,6 +141,11 @@ def resolve(name: str) -> Path:
     return found
 
 
+def is_folder(name: str) -> bool:
+    """Whether weights are named by a folder of one's own and not by what is published."""
+    return "/" in name or name.startswith((".", "~"))
+
+
 def digest(path: Path) -> str:
     """The sha256 of a weights file, or of the parameters in a folder of a model of transformers."""
     return _sha256(path / "model.safetensors" if path.is_dir() else path)
@@ -134,13 +154,63 @@ def digest(path: Path) -> str:
 def provenance(model: params.Sam | params.Felzenszwalb | params.Raft | params.Dis) -> dict[str, Any]:
     """What made a clip's prior: the model's parameters, and the sha256 of its weights if it has any.
 
+    A local folder is known by what it holds, so its path is left out: `weights` is `local` and
+    `model_type` what its `config.json` says.
+
     Finds the weights, downloading them where they must be: call it before the work starts.
 
     Raises:
-        VSRError: they are not found.
+        VSRError: they are not found, or hold another network than the model's backend.
     """
-    sha256 = {"sha256": digest(resolve(model.weights))} if isinstance(model, params.Sam | params.Raft) else {}
-    return {**model.model_dump(), **sha256}
+    if not isinstance(model, params.Sam | params.Raft):
+        return model.model_dump()
+    path = resolve(model.weights)
+    made = {**model.model_dump(), "sha256": digest(path)}
+    if isinstance(model, params.Sam):
+        model_type = _model_type(path)
+        if model_type not in _TYPES[model.backend]:
+            raise VSRError(
+                f"weights {model.weights!r}: {path / 'config.json'} says model_type {model_type!r}, which the backend "
+                f"{model.backend!r} does not run: give weights of type {' or '.join(map(repr, _TYPES[model.backend]))}, or "
+                f"another backend of {', '.join(_TYPES)}."
+            )
+        if is_folder(model.weights):
+            made |= {"weights": "local", "model_type": model_type}
+    return made
+
+
+def _model_folder(name: str) -> Path:
+    """The folder that a path names, if it holds a model of transformers as safetensors."""
+    folder = params.ROOT / Path(name).expanduser()
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise VSRError(
+            f"weights {name!r}: the folder {folder} {what}: give a folder with config.json and model.safetensors, "
+            f"or a published name such as {next(key for key, known in REGISTRY.items() if known.folder)!r}."
+        )
+    absent = [file for file in ("config.json", "model.safetensors") if not (folder / file).is_file()]
+    if not absent:
+        return folder
+    if pickled := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLED):
+        raise VSRError(
+            f"weights {name!r}: {folder} has {pickled[0]} but no {' and no '.join(absent)}: pickled files can run code when they "
+            "are read and are not taken, save the model again with transformers' `save_pretrained`."
+        )
+    raise VSRError(
+        f"weights {name!r}: {folder} has no {' and no '.join(absent)}: give a folder as transformers' `save_pretrained` "
+        "writes it, the parameters in one file."
+    )
+
+
+def _model_type(folder: Path) -> str:
+    """What transformers calls the network of a folder."""
+    try:
+        return str(json.loads((folder / "config.json").read_text())["model_type"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise VSRError(
+            f"{folder / 'config.json'} does not name its model_type: it is not a configuration of transformers, "
+            "put the published one in its place."
+        ) from error
 
 
 def _local() -> list[Path]:

@@ -139,17 +139,25 @@ class Run:
             for first in range(0, len(points), 1000):
                 client.log_batch(self.id, metrics=points[first : first + 1000])
 
-    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+    def images(self, step: int, images: Mapping[str, np.ndarray], *, once: bool = False) -> None:
         """Log pictures, (H, W, 3) uint8 RGB, by name; MLflow shows the steps of a name together.
+
+        Args:
+            step: where the pictures belong on the run's axis.
+            images: by name.
+            once: leave out those that the run has at that step: a name comes a second time otherwise.
 
         Raises:
             VSRError: MLflow does not answer or refuses.
         """
         with self._client() as client:
+            paths = [file.path for file in client.list_artifacts(self.id, "images")] if once else []
             for key, image in images.items():
-                client.log_image(
-                    self.id, np.ascontiguousarray(image), key=clean(key).replace(":", "_"), step=step, synchronous=True
-                )
+                name = clean(key).replace(":", "_")
+                # How MLflow names the file of a picture, before its time.
+                if any(path.startswith(f"images/{name.replace('/', '~')}+step+{step}+") for path in paths):
+                    continue
+                client.log_image(self.id, np.ascontiguousarray(image), key=name, step=step, synchronous=True)
 
     def artifact(self, path: Path) -> None:
         """Keep a copy of a file, or of a folder under its name.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,8 +24,9 @@ class Measure(Protocol):
         """
         ...
 
-    def finish(self) -> float | None:
-        """The clip's value, or None for a metric whose clip is the mean of its frames."""
+    def finish(self) -> Any:
+        """The clip's value; None for a metric whose clip is the mean of its frames; for a metric of a whole test set
+        (`Metric.combine`) what the clip adds to it, small and picklable."""
         ...
 
 
@@ -52,6 +53,8 @@ class Metric:
     source: str
     build: Callable[[str], Measure]
     """Makes the measure of one clip on a device, `cpu` or `cuda`; what it loads is kept for the next clip."""
+    combine: Callable[[Sequence[Any]], float] | None = None
+    """For a metric of a whole test set: its value from what `finish` gave for each clip."""
     weights: tuple[str, ...] = ()
     extra: str | None = None
     smallest: int = 1

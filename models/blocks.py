@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.registry import Network, misspelt, positive
+from models.resize import imresize
+
 RESIDUAL_GAIN = 0.1
 """Residual blocks start near the identity: their initial weights are He's times this (ESRGAN, Sec. 3.1)."""
 
 LEAK = 0.1
 """The slope of leaky rectifiers on negative values."""
+
+PART_PIXELS = 2**19
+"""Pixels of frames that a network sees at once where it works on all frames of a clip: enough to keep it
+busy, small enough that its activations on a long clip do not fill the memory."""
+
+BASES = ("bilinear", "bicubic")
 
 
 class ResidualBlockNoBN(nn.Module):
@@ -49,11 +59,121 @@ class ConvResidualBlocks(nn.Module):
         self.main = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, padding=1),
             nn.LeakyReLU(LEAK, inplace=True),
-            nn.Sequential(*(ResidualBlockNoBN(outputs) for _ in range(blocks))),
+            residual_blocks(outputs, blocks),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.main(x)
+
+
+class SubPixelNetwork(Network):
+    """What networks share that enlarge features four times by two sub-pixel convolutions and add the
+    result to the enlarged frame (EDVR, CVPRW 2019, Fig. 2; BasicVSR, CVPR 2021).
+
+    A subclass calls `add_upsampler` at the end of its `__init__`.
+    """
+
+    scale = 4
+
+    def add_upsampler(self, channels: int, upsample_channels: int, base: str) -> None:
+        """Make the layers that `upsample` uses.
+
+        Args:
+            channels: of the features.
+            upsample_channels: of the layers at the output's resolution.
+            base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+
+        Raises:
+            ValueError: there is no such base.
+        """
+        positive(self.name, channels=channels, upsample_channels=upsample_channels)
+        if base not in BASES:
+            raise ValueError(misspelt(f"base of {self.name}", str(base), BASES))
+        self.base = base
+        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+        self.upconv2 = nn.Conv2d(channels, 4 * upsample_channels, 3, padding=1)
+        self.conv_hr = nn.Conv2d(upsample_channels, upsample_channels, 3, padding=1)
+        self.conv_last = nn.Conv2d(upsample_channels, 3, 3, padding=1)
+
+    def upsample(self, features: Tensor, frame: Tensor) -> Tensor:
+        """The restored frame.
+
+        Args:
+            features: (N, channels, H, W).
+            frame: (N, 3, H, W), the LR frame.
+
+        Returns:
+            (N, 3, 4H, 4W), unclipped.
+        """
+        x = upsample_x2(features, self.upconv1)
+        x = upsample_x2(x, self.upconv2)
+        return self.conv_last(leaky_relu(self.conv_hr(x))) + self._enlarge(frame)
+
+    def _enlarge(self, frame: Tensor) -> Tensor:
+        if self.base == "bicubic":
+            return imresize(frame, self.scale)
+        return F.interpolate(frame, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+
+class RecurrentNetwork(SubPixelNetwork):
+    """What networks share that propagate features through a whole clip along its optical flow (BasicVSR,
+    CVPR 2021, Sec. 3).
+
+    A subclass has a flow network as `spynet` and defines `features`.
+    """
+
+    spynet: nn.Module
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Restore a clip.
+
+        Args:
+            clip: (N, T, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (N, T, 3, 4H, 4W), unclipped.
+        """
+        return torch.stack([self.upsample(x, clip[:, t]) for t, x in enumerate(self.features(clip))], dim=1)
+
+    def features(self, clip: Tensor) -> Iterator[Tensor]:
+        """What frames are restored from, frame after frame.
+
+        Args:
+            clip: (N, T, 3, H, W) RGB in [0, 1].
+
+        Yields:
+            T of (N, channels, H, W).
+        """
+        raise NotImplementedError
+
+    def flows(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow from every frame to the next and from every frame but the first to its predecessor.
+
+        Args:
+            clip: (N, T, 3, H, W).
+
+        Returns:
+            Two of (N, T-1, 2, H, W) in pixels: entry t of the first aligns frame t+1 with t, entry t of
+            the second aligns frame t with t+1.
+        """
+        count, frames, _, height, width = clip.shape
+        if frames == 1:
+            none = clip.new_zeros(count, 0, 2, height, width)
+            return none, none
+        earlier, later = clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1)
+        found = in_parts(self.spynet, torch.cat([earlier, later]), torch.cat([later, earlier]))
+        to_next, to_previous = found.view(2, count, frames - 1, 2, height, width)
+        return to_next, to_previous
+
+
+def residual_blocks(channels: int, blocks: int) -> nn.Sequential:
+    """A chain of residual blocks."""
+    return nn.Sequential(*(ResidualBlockNoBN(channels) for _ in range(blocks)))
+
+
+def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many residual blocks a checkpoint has under `prefix`."""
+    return sum(key.startswith(prefix) and key.endswith(".conv1.weight") for key in state)
 
 
 def leaky_relu(x: Tensor) -> Tensor:
@@ -72,6 +192,39 @@ def upsample_x2(x: Tensor, conv: nn.Module) -> Tensor:
         (N, D, 2H, 2W). Source: Shi et al., CVPR 2016, Sec. 3.2.
     """
     return leaky_relu(F.pixel_shuffle(conv(x), 2))
+
+
+def in_parts(network: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+    """`network(*batches)`, on at most `PART_PIXELS` pixels at once.
+
+    Args:
+        network: treats the frames of its batches one by one.
+        batches: (N, ..., H, W) each.
+    """
+    height, width = batches[0].shape[-2:]
+    frames = max(1, PART_PIXELS // (height * width))
+    return torch.cat([network(*parts) for parts in zip(*(batch.split(frames) for batch in batches), strict=True)])
+
+
+def pad_to_multiple(clip: Tensor, multiple: int) -> Tensor:
+    """Mirror frames at their right and lower edge, which is not repeated, to sides that are multiples.
+
+    Args:
+        clip: (N, T, C, H, W).
+        multiple: of which the sides become the next.
+
+    Raises:
+        ValueError: a side is too short to be mirrored so far.
+    """
+    height, width = clip.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if not below and not right:
+        return clip
+    if below >= height or right >= width:
+        raise ValueError(
+            f"frames of {width}x{height} are too small to be mirrored to multiples of {multiple} pixels: give larger ones."
+        )
+    return F.pad(clip.flatten(0, 1), (0, right, 0, below), mode="reflect").unflatten(0, clip.shape[:2])
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

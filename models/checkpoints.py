@@ -32,19 +32,24 @@ PREFIXES = re.compile(r"^(module\.)?(generator\.)?")
 MMAGIC = (
     (re.compile(r"^(backward|forward)_resblocks\."), r"\1_trunk."),
     (re.compile(r"^upsample(\d)\.upsample_conv\."), r"upconv\1."),
+    # EDVR, also as a part of IconVSR
+    (re.compile(r"^(edvr\.)?feat_l(\d)_conv(\d)\.conv\."), r"\1conv_l\2_\3."),
+    (re.compile(r"^(edvr\.)?pcd_alignment\."), r"\1pcd_align."),
+    (re.compile(r"^((?:edvr\.)?(?:pcd_align|fusion)\.[\w.]+)\.conv\."), r"\1."),
 )
 MMAGIC_FLOW = re.compile(r"(basic_module\.\d\.basic_module)\.(\d)\.conv\.")
 
 FAMILIAR = {
     "iconvsr": ("edvr.conv_first.weight", "forward_fusion.weight"),
-    "basicvsr_plusplus": ("deform_align.backward_1.weight", "spynet.mean"),
-    "edvr": ("pcd_align.offset_conv1.l3.weight", "conv_first.weight"),
+    "basicvsr_plusplus": ("backbone.backward_1.main.0.weight", "spynet.mean"),
+    "edvr": ("pcd_align.offset_conv1.l3.weight", "conv_l2_1.weight"),
     "rdg": ("encoders.0.0.dfm.proj_in.0.weight", "first_conv.weight"),
     "safmn": ("to_feat.weight", "feats.0.safm.aggr.weight"),
     "smfanet": ("to_feat.weight", "feats.0.smfa.alpha"),
     "raft": ("feature_encoder.convnormrelu.0.weight", "context_encoder.convnormrelu.0.weight"),
 }
-"""Keys that give away a network, for the error that says which one a file belongs to."""
+"""Keys that give away a network, for the error that says which one a file belongs to: one that is not registered,
+or a relative or a part of one that is."""
 
 
 def save(network: Network, path: Path | str) -> None:

@@ -14,14 +14,19 @@ class Network(nn.Module):
     """What every registered network has beside its layers.
 
     `name` and `options` say how to make it again, `scale` is the size of the output over that of the
-    input, `min_frames` the shortest clip it restores. `restores` is False for networks that are parts of
-    others and take something else than clips.
+    input, `min_frames` the shortest clip it restores. `window` is None for networks that restore all
+    frames of a clip, (N, T, 3, H, W) to (N, T, 3, sH, sW), else the number of frames from which they
+    restore the one in the middle, to (N, 3, sH, sW). `period` is the number of frames after which the
+    work on a long clip repeats itself. `restores` is False for networks that are parts of others and
+    take something else than clips.
     """
 
     name: str
     options: dict[str, Any]
     scale: float = 1
     min_frames: int = 1
+    window: int | None = None
+    period: int = 1
     restores: bool = True
 
     @staticmethod
@@ -40,6 +45,7 @@ def register(name: str) -> Callable[[Kind], Kind]:
     """Class decorator: makes the network available to `create` under `name`."""
 
     def add(kind: Kind) -> Kind:
+        kind.name = name
         NETWORKS[name] = kind
         return kind
 
@@ -60,7 +66,6 @@ def create(name: str, **options: Any) -> Network:
         if option not in parameters:
             raise ValueError(misspelt(f"option of {name}", option, parameters))
     network = kind(**options)
-    network.name = name
     network.options = {key: options.get(key, parameter.default) for key, parameter in parameters.items()}
     return network
 

@@ -180,7 +180,7 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     assert sorted(file.split("+")[0] for file in files) == ["images/orbit _1_", "images/pan"]
     # Flows of HR frames under the same name are another run.
     stage = Stage("flows@toy", "fedcba9876543210", {}, {}, tmp_path / "work")
-    dis = params.Dis(backend="dis", preset="fast")
+    dis = params.Dis(backend="dis", preset="fast", enlarge=1)
     with tracked(stage, params.Flows(frames="hr/toy", model=dis), weights.provenance(dis)):
         pass
     (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flows'")

@@ -15,8 +15,8 @@ from pipelines.errors import VSRError
 
 DEFORM = torch.ops.torchvision.deform_conv2d
 
-SHORT = 8
-"""Frames of the shortest clip whose every further frame costs the same: more than any network looks back."""
+SHORT = 4
+"""Frames of a clip that is long enough for the next ones to cost the same: more than any network looks back."""
 
 
 def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[str, float]:
@@ -24,7 +24,8 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
 
     The convention of the published tables: convolutions and matrix products are counted, interpolation,
     warping and element-wise operations are not, and the operations of a clip of `frames` frames are
-    divided evenly among them (so that BasicVSR's two flows between neighbours count as 2 (T-1)/T).
+    divided evenly among them (so that BasicVSR's two flows between neighbours count as 2 (T-1)/T, and
+    EDVR, which restores every frame from a window of its own, counts one window per frame).
 
     Args:
         network: a registered network.
@@ -38,7 +39,7 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
         have it.
 
     Raises:
-        VSRError: the clip is shorter than the network needs or has no pixels.
+        VSRError: the clip is shorter than the network needs, or its frames are too small for it.
     """
     if frames < network.min_frames or min(height, width) < 1:
         raise VSRError(
@@ -57,19 +58,29 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
 def _clip_flops(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
     """Operations of a clip, and those of them in deformable convolutions, a multiply-add being two.
 
-    Every frame of a clip costs the same but for a few at its ends, so long clips are extrapolated.
+    A network that restores the middle of a window does the same for every frame. In others, every
+    further `period` of frames costs the same, so long clips are extrapolated.
     """
-    if frames <= SHORT + 1:
+    if network.window:
+        total, deform = _count(network, network.window, height, width)
+        return frames * total, frames * deform
+    short = max(SHORT, network.min_frames)
+    short += (frames - short) % network.period
+    periods = (frames - short) // network.period
+    if periods < 2:
         return _count(network, frames, height, width)
-    short, longer = (_count(network, count, height, width) for count in (SHORT, SHORT + 1))
-    total, deform = (one + (frames - SHORT) * (other - one) for one, other in zip(short, longer, strict=True))
+    once, twice = (_count(network, count, height, width) for count in (short, short + network.period))
+    total, deform = (one + periods * (other - one) for one, other in zip(once, twice, strict=True))
     return total, deform
 
 
 def _count(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
     counter = FlopCounterMode(display=False, custom_mapping={DEFORM: _deform_flops})
-    with torch.no_grad(), counter:
-        network(torch.empty(1, frames, 3, height, width, device="meta"))
+    try:
+        with torch.no_grad(), counter:
+            network(torch.empty(1, frames, 3, height, width, device="meta"))
+    except ValueError as error:
+        raise VSRError(str(error)) from error
     return counter.get_total_flops(), counter.get_flop_counts().get("Global", {}).get(DEFORM, 0)
 
 

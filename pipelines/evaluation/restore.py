@@ -26,8 +26,12 @@ def restore(
     literature. A longer one is restored in passes of `window` frames, of which the `overlap` frames next
     to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
 
+    A network that restores the middle of a window of frames gets, for every frame, the window around it
+    (`neighbours`), wherever the passes are cut.
+
     Args:
-        network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW); moved to `device`.
+        network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW), or (1, 3, sH, sW) if it has
+            a `window`; moved to `device`.
         frames: LR frames, (h, w, 3) uint8 RGB.
         window: frames per pass.
         overlap: frames dropped at each side of a pass that has a neighbour there.
@@ -38,21 +42,22 @@ def restore(
 
     Raises:
         VSRError: the windows do not fit together, the clip is shorter than the network needs, or its
-            frames differ in size.
+            frames differ in size or are too small for the network.
     """
     if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
         raise VSRError(
             f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
             f"give a window of at least {max(2 * overlap + 1, network.min_frames)} and an overlap of at least 0."
         )
+    if network.window:
+        overlap = network.window // 2
     network.eval().to(device)
     clip: list[np.ndarray] = []
     for clip, first, last in windows(_checked(frames), window, overlap):
         if len(clip) < network.min_frames:
             raise VSRError(f"the clip has {len(clip)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
-        restored = _forward(network, clip, device)
-        for index in range(first, last):
-            yield quantise(restored[index])
+        for restored in _restored(network, to_tensor(clip)[None].to(device), first, last):
+            yield quantise(restored)
     if not clip:
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
@@ -89,10 +94,43 @@ def to_tensor(frames: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
 
 
-# The mode must end before the generator yields, or it would leak into whoever consumes the frames.
+def neighbours(centre: int, window: int, frames: int) -> list[int]:
+    """The frames of the window around one of a clip.
+
+    Before the clip's first and after its last frame stand those that are as far away beyond the window's
+    other end ("reflection_circle", as EDVR is scored): of 100 frames, 0 and 1 see 4 3 0 1 2 and 4 0 1 2 3.
+
+    Args:
+        centre: index of the frame.
+        window: frames of the window, an odd number.
+        frames: of the clip, at least `window`.
+    """
+    half = window // 2
+
+    def inside(t: int) -> int:
+        if t < 0:
+            return centre + half - t
+        return t if t < frames else centre - half - (t - frames + 1)
+
+    return [inside(t) for t in range(centre - half, centre + half + 1)]
+
+
+def _restored(network: Network, clip: Tensor, first: int, last: int) -> Iterator[Tensor]:
+    """Frames `first` to `last`, excluded, of a clip (1, T, 3, h, w), each (3, s*h, s*w)."""
+    if network.window is None:
+        yield from _forward(network, clip)[0, first:last]
+    else:
+        for t in range(first, last):
+            yield _forward(network, clip[:, neighbours(t, network.window, clip.shape[1])])[0]
+
+
+# The mode must end before a generator yields, or it would leak into whoever consumes the frames.
 @torch.inference_mode()
-def _forward(network: Network, clip: list[np.ndarray], device: torch.device | str) -> Tensor:
-    return network(to_tensor(clip)[None].to(device))[0]
+def _forward(network: Network, clip: Tensor) -> Tensor:
+    try:
+        return network(clip)
+    except ValueError as error:
+        raise VSRError(str(error)) from error
 
 
 def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -37,17 +37,21 @@ class Felzenszwalb(Strict):
     max_masks: PositiveInt
 
 
+Enlarge = Annotated[int, Field(ge=1, le=8)]
+"""Frames are enlarged so many times before, and the flow is brought back to their size."""
+
+
 class Raft(Strict):
     """RAFT through torchvision.
 
-    Frames are enlarged `enlarge` times before, and the flow brought back to their size: on small frames its eighth-size
-    features are too coarse otherwise. `batch` is the number of pairs of neighbours that go through the network together.
+    On small frames its features, at an eighth of their size, are too coarse: `enlarge` them. `batch` is the number of pairs
+    of neighbours that go through the network together.
     """
 
     backend: Literal["raft"]
     weights: Literal["raft_small", "raft_large"]
     updates: PositiveInt
-    enlarge: Annotated[int, Field(ge=1, le=8)]
+    enlarge: Enlarge
     batch: PositiveInt
 
 
@@ -56,6 +60,7 @@ class Dis(Strict):
 
     backend: Literal["dis"]
     preset: Literal["ultrafast", "fast", "medium"]
+    enlarge: Enlarge
 
 
 def _check_frames(frames: str) -> str:

@@ -1,4 +1,4 @@
-"""Optical flow between neighbouring LR frames as a prior: RAFT, or dense inverse search.
+"""Optical flow between neighbouring frames as a prior: RAFT, or dense inverse search.
 
 Columns of the store, all at the frames' own size, flow in pixels with channel 0 = dx:
 
@@ -12,8 +12,8 @@ Columns of the store, all at the frames' own size, flow in pixels with channel 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,28 +21,37 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from models.resize import imresize
+from models.warp import flow_warp
 from pipelines import params
-from pipelines.clips.store import ClipAttributes, Frame, Store
+from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
+from pipelines.evaluation.metrics import luma
 from pipelines.priors import weights
 
 Model = params.Raft | params.Dis
 
 SCALES = {"flow_forward": 1 / 64, "flow_backward": 1 / 64}
-"""Flow is kept in steps of 1/64 px, which reaches ±511 px."""
+"""Flow is kept in steps of 1/64 px: an error of at most 1/128 px, and a reach of ±511 px."""
 
 
 class Estimator(Protocol):
-    """Flow both ways between two frames, (H, W, 3) uint8: from `one` to `two` and from `two` to `one`,
-    each (H, W, 2) float32 in pixels."""
+    """Flow both ways between neighbours.
 
-    def __call__(self, one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    Takes frames (P + 1, 3, H, W) in 8-bit levels, float32, and gives the flow from each of the first P to the next, and
+    from each of the last P to the one before: two (P, 2, H, W) float32 in pixels.
+    """
+
+    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Flows:
-    """A worker that makes the flows of one clip at a time, holding two frames; its weights are loaded once.
+    """A worker that makes the flows of one clip at a time; its weights are loaded once.
+
+    It holds the frames of one batch of pairs, whatever the length of the clip.
 
     Args:
         model: which estimator, from params.
@@ -51,112 +60,218 @@ class Flows:
 
     def __init__(self, model: Model, device: str) -> None:
         self._provenance = weights.provenance(model)
-        self._estimate: Estimator = _raft(model, device) if isinstance(model, params.Raft) else _dis(model)
+        self._model, self._device = model, device
+        self._estimator: Estimator = _raft(model, device) if isinstance(model, params.Raft) else _dis(model)
+        self._pairs = model.batch if isinstance(model, params.Raft) else 1
 
     def __call__(self, job: tuple[Path | str, str]) -> Iterator[list[Frame] | ClipAttributes]:
-        """The frames of the clip `job = (store of LR frames, clip name)`, and last its attributes."""
+        """The flows of the clip `job = (store of frames, clip name)`, and last their attributes.
+
+        Raises:
+            VSRError: the frames are too small for DIS, or the GPU's memory too small for RAFT's batch.
+        """
         path, clip = job
         store = Store(path)
-        yield from batches(self._frames(store, clip))
         of = store.clips[clip].attributes
+        yield from batches(self.stream(store.frames(clip), (of.height, of.width)))
         yield ClipAttributes(of.split, of.fps, of.height, of.width, of.source, self._provenance)
 
-    def _frames(self, store: Store, clip: str) -> Iterator[Frame]:
-        of = store.clips[clip].attributes
-        none = np.zeros((of.height, of.width, 2), np.float32), np.ones((of.height, of.width), bool)
+    @torch.inference_mode()
+    def _estimate(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Of frames (P + 1, H, W, 3) uint8, what the estimator makes of them enlarged, at their own size."""
+        enlarge = self._model.enlarge
+        x = torch.from_numpy(frames).to(self._device).permute(0, 3, 1, 2).float().contiguous()
+        forward, backward = self._estimator(imresize(x, enlarge) if enlarge > 1 else x)
+        return F.avg_pool2d(forward, enlarge) / enlarge, F.avg_pool2d(backward, enlarge) / enlarge
+
+    def stream(self, frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[Frame]:
+        """The columns of a clip's frames, (H, W, 3) uint8 of that size, one frame at a time."""
+        none = np.zeros((*size, 2), np.float32), np.ones(size, bool)
         to_previous = none
-        for one, two in pairwise(store.frames(clip)):
-            forward, backward = self._estimate(one, two)
-            yield _frame((forward, occluded(forward, backward)), to_previous)
-            to_previous = backward, occluded(backward, forward)
+        for run in _runs(frames, self._pairs):
+            forward, backward = self._estimate(np.stack(run))
+            to_next = zip(*_arrays(forward, occluded(forward, backward)), strict=True)
+            to_last = zip(*_arrays(backward, occluded(backward, forward)), strict=True)
+            for ahead, back in zip(to_next, to_last, strict=True):
+                yield _frame(ahead, to_previous)
+                to_previous = back
         yield _frame(none, to_previous)
 
 
-def occluded(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+def occluded(flow: Tensor, back: Tensor) -> Tensor:
     """Pixels without a match in the other frame, by forward-backward consistency: |f + b(p + f)|² >
     0.01 (|f|² + |b(p + f)|²) + 0.5 (Sundaram et al., Dense point trajectories, ECCV 2010), or p + f outside
     the frame.
 
     Args:
-        flow: from this frame to the other, (H, W, 2) float32 in pixels.
-        back: from the other frame to this one, likewise.
+        flow: from these frames to the others, (N, 2, H, W) in pixels.
+        back: from the others to these, likewise.
 
     Returns:
-        (H, W) bool.
+        (N, H, W) bool.
     """
-    height, width = flow.shape[:2]
-    x = np.arange(width, dtype=np.float32) + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-    grid = np.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
-    field = torch.from_numpy(back).permute(2, 0, 1)[None]
-    returned = F.grid_sample(field, torch.from_numpy(grid)[None], mode="bilinear", padding_mode="border", align_corners=True)
-    back_there = returned[0].permute(1, 2, 0).numpy()
-    gap = ((flow + back_there) ** 2).sum(-1)
-    bound = 0.01 * ((flow**2).sum(-1) + (back_there**2).sum(-1)) + 0.5
+    height, width = flow.shape[-2:]
+    returned = flow_warp(back, flow, padding="border")
+    gap = (flow + returned).square().sum(1)
+    bound = 0.01 * (flow.square().sum(1) + returned.square().sum(1)) + 0.5
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
     return (gap > bound) | outside
 
 
 def summary(store: Store) -> dict[str, float]:
-    """Over all frames that have the neighbour in question, both directions: the mean length of the flow in
-    pixels (`magnitude`) and the share of occluded pixels (`occluded`)."""
-    lengths, shares = [], []
+    """What the flows of a store are like, over all pixels of all frames that have the neighbour in question, both
+    directions: the mean length in pixels (`magnitude`), the length that 95 % do not exceed, rounded up to the store's
+    step (`magnitude_p95`), the largest (`magnitude_max`) and the share of occluded pixels (`occluded`).
+
+    One frame is read at a time, and lengths are counted by steps: a store of any size takes the same memory.
+    """
+    step = SCALES["flow_forward"]
+    counts = np.zeros(1 + int(np.hypot(32767, 32767)), np.int64)
+    total, longest, hidden = 0.0, 0.0, 0
     for clip in store.clips.values():
         for index in range(clip.frames):
             for way in _ways(index, clip.frames):
-                lengths.append(float(np.linalg.norm(store.frame(clip.name, index, f"flow_{way}"), axis=-1).mean()))
-                shares.append(float(store.frame(clip.name, index, f"occlusion_{way}").mean()))
-    if not lengths:
-        return {"magnitude": 0.0, "occluded": 0.0}
-    return {"magnitude": float(np.mean(lengths)), "occluded": float(np.mean(shares))}
+                lengths = np.linalg.norm(store.frame(clip.name, index, f"flow_{way}"), axis=-1).ravel()
+                counts += np.bincount((lengths / step).astype(np.int64), minlength=len(counts))
+                total += float(lengths.sum(dtype=np.float64))
+                longest = max(longest, float(lengths.max()))
+                hidden += int(store.frame(clip.name, index, f"occlusion_{way}").sum())
+    pixels = int(counts.sum())
+    if not pixels:
+        return {"magnitude": 0.0, "magnitude_p95": 0.0, "magnitude_max": 0.0, "occluded": 0.0}
+    p95 = min(step * (1 + int(np.searchsorted(counts.cumsum(), 0.95 * pixels))), longest)
+    return {"magnitude": total / pixels, "magnitude_p95": p95, "magnitude_max": longest, "occluded": hidden / pixels}
 
 
-def endpoint_error(store: Store, truth: Store, scale: int, *, visible: bool = False) -> float:
-    """The mean distance in LR pixels between the flows of a store and the exact ones.
+def endpoint_error(store: Store, truth: Store, scale: float | tuple[float, float], *, visible: bool = False) -> float:
+    """The mean distance in pixels between the flows of a store and the exact ones.
 
     Args:
-        store: flows at LR size.
+        store: flows of HR or LR frames.
         truth: exact flow at HR size under the same clip names and columns; its mean over each
             `scale` x `scale` block, divided by `scale`, is the exact LR flow.
-        scale: the whole number of HR pixels along a side of an LR pixel.
-        visible: leave out the LR pixels of which any part is occluded in truth.
+        scale: the size of HR over that of the frames, 1 for HR; of two numbers the first is that of the height.
+        visible: leave out the pixels of which any part is occluded in truth.
 
     Raises:
-        VSRError: the stores share no clip, or their sizes do not fit the scale.
+        VSRError: they cannot be compared, see `incomparable`.
     """
+    reason = incomparable(store, truth, scale)
+    if reason is not None:
+        raise VSRError(reason)
+    down, right = (int(number) for number in _per_axis(scale))
     total, count = 0.0, 0
-    for clip in store.clips.values():
-        if clip.name not in truth.clips:
-            continue
+    for clip in _common(store, truth):
         for index in range(clip.frames):
             for way in _ways(index, clip.frames):
                 flow = store.frame(clip.name, index, f"flow_{way}")
-                exact = _blocks(truth.frame(clip.name, index, f"flow_{way}"), flow.shape[:2], scale, truth, clip.name)
-                distance = np.linalg.norm(flow - exact.mean((1, 3)) / scale, axis=-1)
+                shape = flow.shape[0], down, flow.shape[1], right
+                exact = _blocks(truth.frame(clip.name, index, f"flow_{way}"), shape).mean((1, 3))
+                distance = np.linalg.norm(flow - exact / (right, down), axis=-1)
                 if visible:
                     hidden = truth.frame(clip.name, index, f"occlusion_{way}")
-                    distance = distance[~_blocks(hidden, flow.shape[:2], scale, truth, clip.name).any((1, 3))]
+                    distance = distance[~_blocks(hidden, shape).any((1, 3))]
                 total += float(distance.sum(dtype=np.float64))
                 count += distance.size
-    if not count:
-        raise VSRError(f"{store.path} and {truth.path} have no flow of the same clip: give the truth of the same corpus.")
     return total / count
 
 
-def _blocks(array: np.ndarray, size: tuple[int, int], scale: int, truth: Store, clip: str) -> np.ndarray:
-    """(H, W, ...) HR as (h, scale, w, scale, ...)."""
-    height, width = size
-    if not (0 <= array.shape[0] - height * scale < scale and 0 <= array.shape[1] - width * scale < scale):
+def incomparable(store: Store, truth: Store, scale: float | tuple[float, float]) -> str | None:
+    """Why the flows of a store cannot be measured against the exact ones, in a sentence; None if they can."""
+    if not all(float(number).is_integer() and number >= 1 for number in _per_axis(scale)):
+        shown = " x ".join(f"{number:g}" for number in _per_axis(scale)) if isinstance(scale, tuple) else f"{scale:g}"
+        return f"exact flow has no counterpart at scale {shown}: it is averaged over blocks of whole HR pixels, so compare at a whole scale."
+    down, right = _per_axis(scale)
+    shared = _common(store, truth)
+    if not shared:
+        return f"{store.path} and {truth.path} have no flow of the same clip: give the truth of the same corpus."
+    for clip in shared:
+        exact = truth.clips[clip.name]
+        if exact.frames != clip.frames:
+            return (
+                f"clip {clip.name!r} has {exact.frames} frames in {truth.path} and {clip.frames} in {store.path}: exact flow is "
+                "between neighbouring HR frames, so compare flows of a recipe without a temporal step."
+            )
+        of, at = exact.attributes, clip.attributes
+        if not (0 <= of.height - at.height * down < down and 0 <= of.width - at.width * right < right):
+            return (
+                f"clip {clip.name!r} of {truth.path} is {of.width}x{of.height}, which at scale {right:g} does not give "
+                f"{at.width}x{at.height}: give the scale of the degradation."
+            )
+    return None
+
+
+def warping_error(frames: Store, flows: Mapping[str, Store]) -> dict[str, float]:
+    """How well flows bring neighbours onto each frame: the mean of |Y_t(p) - Y_t±1(p + flow(p))|, Y the luma of
+    `metrics.luma` in 8-bit levels and the neighbour sampled bilinearly, over both directions of all frames.
+
+    All flows are measured on the same pixels: those that none of them calls occluded.
+
+    Args:
+        frames: the frames that the flows were estimated on.
+        flows: stores to compare by name, each with the same clips.
+
+    Returns:
+        The error of each, in levels, and as `still` that of no motion at all on the same pixels.
+
+    Raises:
+        VSRError: no pixel is visible to all.
+    """
+    totals, count = dict.fromkeys([*flows, "still"], 0.0), 0
+    for clip in next(iter(flows.values())).clips.values():
+        for index in range(clip.frames):
+            for way in _ways(index, clip.frames):
+                here = luma(frames.frame(clip.name, index))
+                there = luma(frames.frame(clip.name, index + (1 if way == "forward" else -1)))
+                hidden = [store.frame(clip.name, index, f"occlusion_{way}") for store in flows.values()]
+                seen = ~np.any(hidden, axis=0)
+                count += int(seen.sum())
+                totals["still"] += float(np.abs(here - there)[seen].sum())
+                neighbour = torch.from_numpy(there)[None, None]
+                for name, store in flows.items():
+                    flow = torch.from_numpy(store.frame(clip.name, index, f"flow_{way}")).permute(2, 0, 1)[None].double()
+                    warped = flow_warp(neighbour, flow, padding="border")[0, 0].numpy()
+                    totals[name] += float(np.abs(here - warped)[seen].sum())
+    if not count:
         raise VSRError(
-            f"clip {clip!r} of {truth.path} is {array.shape[1]}x{array.shape[0]}, which at scale {scale} does not give "
-            f"{width}x{height}: give the scale of the degradation."
+            f"no pixel of {frames.path} is visible to all of {', '.join(flows)}: leave out the flow that finds no match."
         )
-    return array[: height * scale, : width * scale].reshape(height, scale, width, scale, *array.shape[2:])
+    return {name: total / count for name, total in totals.items()}
+
+
+def _common(store: Store, truth: Store) -> list[Clip]:
+    """The clips of a store that have a neighbour to flow to and are in the truth."""
+    return [clip for clip in store.clips.values() if clip.name in truth.clips and clip.frames > 1]
+
+
+def _per_axis(scale: float | tuple[float, float]) -> tuple[float, float]:
+    return scale if isinstance(scale, tuple) else (scale, scale)
+
+
+def _blocks(array: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """(H, W, ...) HR as (h, scale, w, scale, ...), what is left over at the right and bottom cut off."""
+    height, down, width, right = shape
+    return array[: height * down, : width * right].reshape(*shape, *array.shape[2:])
 
 
 def _ways(index: int, frames: int) -> list[str]:
     """The directions in which a frame has a neighbour."""
     return ["forward"] * (index + 1 < frames) + ["backward"] * (index > 0)
+
+
+def _runs(frames: Iterable[np.ndarray], pairs: int) -> Iterator[list[np.ndarray]]:
+    """All pairs of neighbours, so many at a time: lists of one frame more, each from the last frame of the list before."""
+    source = iter(frames)
+    run = list(islice(source, 1))
+    while len(run := run[-1:] + list(islice(source, pairs))) > 1:
+        yield run
+
+
+def _arrays(flow: Tensor, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 2, H, W) flow and (P, H, W) occlusion as the store has them."""
+    return flow.permute(0, 2, 3, 1).contiguous().cpu().numpy(), hidden.cpu().numpy()
 
 
 def _frame(forward: tuple[np.ndarray, np.ndarray], backward: tuple[np.ndarray, np.ndarray]) -> Frame:
@@ -176,20 +291,46 @@ def _raft(model: params.Raft, device: str) -> Estimator:
     network = getattr(optical_flow, model.weights)(weights=None)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network.eval().to(device)
+    _encode_once(network.feature_encoder, 2)
+    _encode_once(network.context_encoder, 1)
 
-    @torch.inference_mode()
-    def estimate(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        frames = torch.from_numpy(np.stack([one, two])).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        padding = _padding(*one.shape[:2])
-        frames = F.pad(frames, padding, mode="replicate")
-        # A list of ever better flows; both directions in one batch.
-        flows = network(frames, frames.flip(0), num_flow_updates=model.updates)[-1]
-        left, right, top, bottom = padding
+    def estimate(frames: Tensor) -> tuple[Tensor, Tensor]:
+        left, right, top, bottom = _padding(*frames.shape[-2:])
+        x = F.pad(frames / 127.5 - 1, (left, right, top, bottom), mode="replicate")
+        first, second = x[:-1], x[1:]
+        try:
+            # A list of ever better flows; both directions in one batch.
+            flows = network(torch.cat([first, second]), torch.cat([second, first]), num_flow_updates=model.updates)[-1]
+        except torch.OutOfMemoryError as error:
+            height, width = frames.shape[-2:]
+            raise VSRError(
+                f"{device} has no memory for RAFT on {len(first)} pairs of {width}x{height}, enlarged {model.enlarge} times: "
+                "lower batch or enlarge of these flows in params.yaml."
+            ) from error
         flows = flows[..., top : flows.shape[-2] - bottom, left : flows.shape[-1] - right]
-        forward, backward = flows.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        forward, backward = flows.chunk(2)
         return forward, backward
 
     return estimate
+
+
+def _encode_once(encoder: nn.Module, rounds: int) -> None:
+    """Let one of RAFT's encoders compute the maps of each frame once.
+
+    With the P pairs of P + 1 neighbours, both ways, it is given the first frame of each pair and the second
+    (`rounds` 1, the context), and with `rounds` 2 the second and the first again (the features).
+    """
+
+    def distinct(_: nn.Module, given: tuple[Tensor]) -> Tensor:
+        pairs = len(given[0]) // (2 * rounds)
+        return torch.cat([given[0][:pairs], given[0][2 * pairs - 1 : 2 * pairs]])
+
+    def spread(_: nn.Module, __: tuple[Tensor], maps: Tensor) -> Tensor:
+        first, second = maps[:-1], maps[1:]
+        return torch.cat([first, second, second, first][: 2 * rounds])
+
+    encoder.register_forward_pre_hook(distinct)
+    encoder.register_forward_hook(spread)
 
 
 def _padding(height: int, width: int) -> tuple[int, int, int, int]:
@@ -212,11 +353,17 @@ def _dis(model: params.Dis) -> Estimator:
     cv2.setNumThreads(1)  # sums in one order, so the same bytes on any machine
     search: Any = cv2.DISOpticalFlow.create(_DIS_PRESETS[model.preset])
 
-    def estimate(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = one.shape[:2]
+    def between(one: np.ndarray, two: np.ndarray) -> Tensor:
+        return torch.from_numpy(search.calc(one, two, None)).permute(2, 0, 1)
+
+    def estimate(frames: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = frames.shape[-2:]
         if min(height, width) < 8 or max(height, width) < 12:
             raise VSRError(f"frames of {width}x{height} are too small for DIS flow: it takes 12x8 and larger.")
-        grey = cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), cv2.cvtColor(two, cv2.COLOR_RGB2GRAY)
-        return search.calc(grey[0], grey[1], None), search.calc(grey[1], grey[0], None)
+        levels = frames.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in levels]
+        forward = [between(one, two) for one, two in pairwise(grey)]
+        backward = [between(two, one) for one, two in pairwise(grey)]
+        return torch.stack(forward), torch.stack(backward)
 
     return estimate

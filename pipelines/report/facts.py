@@ -97,9 +97,9 @@ def _model(model: Sam | Felzenszwalb | Raft | Dis) -> tuple[str, str | None]:
         case Felzenszwalb():
             return "Felzenszwalb's graph-based segmentation (scikit-image)", "Segment Anything"
         case Raft():
-            return f"RAFT ({model.weights}, {model.updates} updates)", None
+            return f"RAFT ({model.weights}, {model.updates} updates, frames enlarged {model.enlarge} times)", None
         case Dis():
-            return f"dense inverse search (OpenCV, preset {model.preset})", "RAFT"
+            return f"dense inverse search (OpenCV, preset {model.preset}, frames enlarged {model.enlarge} times)", "RAFT"
 
 
 def starts(params: Params) -> list[FlowStart]:

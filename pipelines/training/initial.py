@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.blocks import LEAK, ResidualBlockNoBN
+from models.deform import ModulatedDeformConv
 from models.spynet import SPyNet
 
 _LAST = 0.1
@@ -24,9 +25,10 @@ def stay_near_the_base(network: nn.Module) -> None:
     """First weights for a restoration network that adds `conv_last`'s output to enlarged frames.
 
     Features keep their variance from layer to layer (He et al., "Delving Deep into Rectifiers", ICCV
-    2015, Eq. 15) up to a small last layer. Residual blocks and the flow network keep their own.
+    2015, Eq. 15) up to a small last layer. Residual blocks, deformable convolutions, which begin without
+    offsets, and the flow network keep their own.
     """
-    own = (SPyNet, ResidualBlockNoBN)
+    own = (SPyNet, ResidualBlockNoBN, ModulatedDeformConv)
     kept = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
     last = network.conv_last
     assert isinstance(last, nn.Conv2d) and last.bias is not None

@@ -1,0 +1,150 @@
+"""Modulated deformable convolution, whose samples move and are weighed at every pixel.
+
+Source: Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019, Eq. 1; the names
+of the parameters that EDVR and BasicVSR++ publish.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from models.blocks import LEAK, full_precision
+
+TAPS = 9
+"""Samples of a 3x3 kernel."""
+
+PREDICTED = 3 * TAPS
+"""What is predicted per pixel and group: two coordinates and a weight for every sample."""
+
+
+class ModulatedDeformConv(nn.Module):
+    """A 3x3 convolution of `x` at positions and with weights that are given.
+
+    Args:
+        inputs: channels of the input, (N, inputs, H, W).
+        outputs: channels of the output, (N, outputs, H, W).
+        groups: parts of the input's channels that have samples of their own.
+
+    Raises:
+        ValueError: the input's channels cannot be divided into so many groups.
+    """
+
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+        super().__init__()
+        if inputs % groups:
+            raise ValueError(f"{inputs} channels cannot be divided into {groups} groups: give `groups` that divide them.")
+        self.groups = groups
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        bound = (TAPS * inputs) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def sample(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Convolve.
+
+        Always in single precision or better, also under autocast: half precision loses sub-pixel
+        positions.
+
+        Args:
+            x: (N, inputs, H, W), zero outside of the frame.
+            offset: (N, groups * 9 * 2, H, W) in pixels: for every group and sample (row by row) how far
+                down, then how far to the right of its place in the kernel it is taken.
+            mask: (N, groups * 9, H, W), the weights of the samples.
+
+        Returns:
+            (N, outputs, H, W), of the type of `x`.
+        """
+        exact = torch.promote_types(x.dtype, torch.float32)
+        with full_precision(x.device):
+            moved = deform_conv2d(
+                x.to(exact), offset.to(exact), self.weight.to(exact), self.bias.to(exact), padding=1, mask=mask.to(exact)
+            )
+        return moved.to(x.dtype)
+
+
+class GuidedDeformConv(ModulatedDeformConv):
+    """Samples predicted from other features by one convolution (EDVR, CVPRW 2019, Eq. 2).
+
+    At first no sample moves and all weights are 1/2.
+
+    Args:
+        channels: of input, guide and output, (N, channels, H, W).
+        groups: see `ModulatedDeformConv`.
+    """
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__(channels, channels, groups)
+        self.conv_offset = still(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1))
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(N, channels, H, W) convolved where `guide`, of the same shape, says."""
+        moves, weights = split(self.conv_offset(guide))
+        return self.sample(x, moves, torch.sigmoid(weights))
+
+
+class SecondOrderDeformAlignment(ModulatedDeformConv):
+    """Aligns the features of the two frames before with the current one: samples follow the optical flow,
+    up to a residue that is predicted (BasicVSR++, CVPR 2022, Sec. 3.2 and Eq. 4 to 7).
+
+    At first samples follow the flow exactly and all weights are 1/2.
+
+    Args:
+        channels: of the features of one frame.
+        groups: see `ModulatedDeformConv`; the first half of them samples the frame before, the second
+            half the one before that.
+
+    Raises:
+        ValueError: `groups` is odd, or does not divide the channels of both frames.
+    """
+
+    reach = 10.0
+    """Samples are at most so many pixels, in each direction, from where the flow leads."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        if groups % 2:
+            raise ValueError(f"{groups} groups cannot be shared between two frames: give an even number of `groups`.")
+        super().__init__(2 * channels, channels, groups)
+        self.conv_offset = nn.Sequential(
+            nn.Conv2d(3 * channels + 4, channels, 3, padding=1),
+            nn.LeakyReLU(LEAK, inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(LEAK, inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(LEAK, inplace=True),
+            still(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1)),
+        )
+
+    def forward(self, before: Tensor, condition: Tensor, flow1: Tensor, flow2: Tensor) -> Tensor:
+        """Align.
+
+        Args:
+            before: (N, 2 * channels, H, W), the features of the frame before and of the one before that,
+                as they are there.
+            condition: (N, 3 * channels, H, W), the first warped by `flow1`, the current frame's, and the
+                second warped by `flow2`.
+            flow1: (N, 2, H, W) in pixels, from the current frame to the one before.
+            flow2: (N, 2, H, W) in pixels, from the current frame to the one before that.
+
+        Returns:
+            (N, channels, H, W).
+        """
+        residue, weights = split(self.conv_offset(torch.cat([condition, flow1, flow2], dim=1)))
+        # Flow is (right, down), samples are (down, right).
+        per_frame = self.groups // 2 * TAPS
+        followed = torch.cat([flow.flip(1).repeat(1, per_frame, 1, 1) for flow in (flow1, flow2)], dim=1)
+        return self.sample(before, followed + self.reach * torch.tanh(residue), torch.sigmoid(weights))
+
+
+def split(predicted: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates, two thirds of the channels, and weights, before their sigmoid, of samples."""
+    coordinates = predicted.shape[1] // 3 * 2
+    return predicted[:, :coordinates], predicted[:, coordinates:]
+
+
+def still(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with zeros for parameters: what it predicts is zero at first."""
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
         "run_key": stage.run_key,
         "trained_on": None,
         "notes": [note],
-        "params": flat({"profile": baseline.profile, **profile.model_dump()}),
+        "params": flat({"profile": baseline.profile, "weights": baseline.weights, **profile.model_dump()}),
     }
     product.write(data("trained", name), network, record)
     end(stage)

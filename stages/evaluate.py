@@ -8,13 +8,15 @@ from typing import Any
 
 from pipelines import networks, params
 from pipelines.clips.store import Store
-from pipelines.evaluation import evaluate, protocols
+from pipelines.errors import VSRError
+from pipelines.evaluation import evaluate, metrics, protocols
 from pipelines.evaluation.cost import cost
+from pipelines.evaluation.score import assigned, available, summarise
 from pipelines.runtime import pool, tracking
 from pipelines.runtime.cluster import connect, gpu_share
 from pipelines.training import product
+from stages import tracked
 from stages.common import ROOT, begin, data, end, main
-from stages.training import start_run
 
 
 class Collected:
@@ -39,8 +41,12 @@ def run(arguments: Namespace) -> None:
     name, corpus, degradation = arguments.method, arguments.corpus, arguments.degradation
     loaded = params.load()
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
-    for protocol in test.protocols:
-        protocols.get(protocol)
+    chosen = [protocols.get(protocol) for protocol in test.protocols]
+    measured, skipped = available(test.metrics)
+    reasons = {
+        protocol: {metric: skipped[metric] for metric in names if metric in skipped}
+        for protocol, names in assigned(chosen, test.metrics).items()
+    }
     tracking.preflight()
     kind = "evaluate" if name in loaded.experiments else "evaluate_baseline"
     stage = begin(f"{kind}@{name}-{corpus}-{degradation}")
@@ -48,10 +54,12 @@ def run(arguments: Namespace) -> None:
     record = product.read(trained)
     network = networks.load(trained / product.WEIGHTS)
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
-    clips = [clip.name for clip in lr.split(test.split)]
+    clips = _chosen(hr, [clip.name for clip in lr.split(test.split)], chosen, corpus)
     header = {
         "method": name,
         "network": record["network"],
+        "profile": record["params"].get("profile"),
+        "weights": record["params"].get("weights"),
         "corpus": corpus,
         "degradation": degradation,
         "split": test.split,
@@ -70,18 +78,66 @@ def run(arguments: Namespace) -> None:
         collected = Collected()
         device = "cuda" if share else "cpu"
         factory = partial(
-            evaluate.Evaluate, trained / product.WEIGHTS, hr.path, lr.path, test.protocols, test.window, test.overlap, device
+            evaluate.Evaluate,
+            trained / product.WEIGHTS,
+            hr.path,
+            lr.path,
+            test.protocols,
+            measured,
+            test.window,
+            test.overlap,
+            device,
         )
         label = f"evaluate {name} {corpus} {degradation}"
-        pool.run({clip: clip for clip in clips}, factory, collected, label=label, gpus=share)
+        try:
+            pool.run({clip: clip for clip in clips}, factory, collected, label=label, gpus=share)
+        except VSRError:
+            _show_scored(collected.results)
+            raise
     size = lr.clips[clips[0]].attributes
     costs = {**cost(network, size.height, size.width), "lr": [size.height, size.width]}
     timing = evaluate.timing(collected.results)
-    means = evaluate.write_results(out, header, collected.results, costs, timing)
-    lead = means[test.protocols[0]]
-    print(f"{label}: {lead['psnr']:.2f} dB, SSIM {lead['ssim']:.4f} ({test.protocols[0]}, {len(clips)} clips)")
-    _log(record, stage.inputs, f"{corpus}/{degradation}", means, costs, timing, collected.results)
+    means = evaluate.write_results(out, header, collected.results, costs, timing, reasons)
+    lead = test.protocols[0]
+    print(f"{label}: {_shown(means[lead])} ({lead}, {len(clips)} clips)")
+    for metric, reason in skipped.items():
+        print(f"{label}: skipped {metric}, {reason}")
+    tracked.evaluation(stage, record, out, loaded)
     end(stage)
+
+
+def _chosen(hr: Store, clips: list[str], chosen: list[protocols.Protocol], corpus: str) -> list[str]:
+    """The clips that any of the protocols scores.
+
+    Raises:
+        VSRError: a protocol scores none.
+    """
+    takes = {
+        protocol.name: {clip for clip in clips if protocol.takes(hr.clips[clip].attributes.parameters)} for protocol in chosen
+    }
+    for name, taken in takes.items():
+        if not taken:
+            raise VSRError(
+                f"'tests.corpora.{corpus}' names the protocol {name!r}, which scores none of its {len(clips)} clips: "
+                f"for those of {protocols.get(name).motion} motion, put Vimeo-90K's lists of motion beside its clips."
+            )
+    return [clip for clip in clips if any(clip in taken for taken in takes.values())]
+
+
+def _show_scored(results: list[evaluate.ClipResult]) -> None:
+    """Say what was found of the clips that did not fail: it is not kept."""
+    for result in sorted(results, key=lambda result: result.clip):
+        for score in result.scores:
+            print(f"{result.clip}: {_shown(summarise([score], {}))} ({score.protocol})")
+
+
+def _shown(means: dict[str, Any]) -> str:
+    """Values as their metrics write them."""
+    written = []
+    for name, value in means["metrics"].items():
+        metric = metrics.get(name)
+        written.append(f"{metric.label} {value:.{metric.decimals}f}{f' {metric.unit}' if metric.unit else ''}")
+    return ", ".join(written)
 
 
 def _mismatch(hr: Store, lr: Store, clips: list[str], scale: float) -> str | None:
@@ -95,28 +151,6 @@ def _mismatch(hr: Store, lr: Store, clips: list[str], scale: float) -> str | Non
             found = f"{small.width}x{small.height} for {large.width}x{large.height}"
             return f"the network enlarges {scale:g} times and the LR clips are {found}"
     return None
-
-
-def _log(
-    record: product.Record,
-    inputs: dict[str, str],
-    pair: str,
-    means: dict[str, dict[str, Any]],
-    costs: dict[str, Any],
-    timing: dict[str, Any],
-    results: list[evaluate.ClipResult],
-) -> None:
-    """The evaluation, in the MLflow run of the network that was evaluated."""
-    datasets = [(path, digest, "evaluation") for path, digest in inputs.items() if not path.startswith("data/trained")]
-    run = start_run(record, datasets)
-    values = {f"{pair}/{protocol}/{metric}": mean[metric] for protocol, mean in means.items() for metric in ("psnr", "ssim")}
-    values |= {"cost/parameters": costs["parameters"], "cost/gmacs": costs["gmacs"]}
-    values[f"cost/{timing['device']}_seconds_per_frame"] = timing["seconds_per_frame"]
-    step = int(record["params"].get("training.iterations") or 0)
-    run.metrics(step, values)
-    for result in sorted(results, key=lambda result: result.clip)[:3]:
-        run.images(step, {f"{pair}/{result.clip}/{name}": image for name, image in result.sample.items()})
-    run.finish("FINISHED")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def estimate(arguments: Namespace) -> None:
         made = Store(data("flows", name))
         found = {**flows.summary(made), **errors(made, entry.corpus)}
         run.metrics(0, found)
-        run.images(0, picture.of_flows(frames, made), once=True)
+        run.images(0, picture.of_flows(frames, made))
     print(f"{label}: " + ", ".join(f"{key} {value:.3g}" for key, value in found.items()))
     end(stage)
 

@@ -31,7 +31,7 @@ def segment(arguments: Namespace) -> None:
         made = Store(data("masks", name))
         found = masks.summary(made)
         run.metrics(0, found)
-        run.images(0, picture.of_masks(frames, made), once=True)
+        run.images(0, picture.of_masks(frames, made))
     print(f"{label}: {found['masks_mean']:.1f} masks a frame cover {found['coverage']:.0%} of it")
     end(stage)
 

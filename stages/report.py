@@ -5,13 +5,20 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipelines import params
-from pipelines.report import page
-from stages.common import ROOT, main
+from pipelines.report import page, results
+from pipelines.runtime import tracking
+from stages import tracked
+from stages.common import ROOT, begin, end, main
 
 
 def report(arguments: Namespace) -> None:
-    """Make `report/` from whatever results there are."""
-    page.publish(params.load(), ROOT)
+    """Make `report/` from whatever results there are, and keep it in MLflow."""
+    loaded = params.load()
+    tracking.preflight()
+    stage = begin("report")
+    page.publish(loaded, ROOT)
+    tracked.report(stage, ROOT / "report", results.load(ROOT / "results"), loaded)
+    end(stage)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,16 @@ def run(arguments: Namespace) -> None:
     loaded = params.load()
     experiment = params.entry("experiment", loaded.experiments, name)
     profile = loaded.methods[experiment.method][experiment.profile]
-    if profile.training is None:
+    training = experiment.training(profile)
+    if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
     stage = begin(f"train@{name}")
     start = data("starts", experiment.start)
     hr, lr = data("hr", experiment.corpus), data("lr", experiment.corpus, experiment.degradation)
-    build = partial(restoration_task, experiment.method, profile.options, profile.training, hr, lr, start / product.WEIGHTS)
+    build = partial(restoration_task, experiment.method, profile.options, training, hr, lr, start / product.WEIGHTS)
     pair = f"{experiment.corpus}/{experiment.degradation}"
-    notes = [f"trained for {profile.training.iterations} steps on {pair}", *product.read(start)["notes"]]
+    notes = [f"trained for {training.iterations} steps on {pair}", *product.read(start)["notes"]]
     if experiment.profile != "published":
         notes.append(f"profile `{experiment.profile}`, not the published network and recipe: not comparable to published figures")
     record = {
@@ -37,9 +38,11 @@ def run(arguments: Namespace) -> None:
         "degradation": experiment.degradation,
         "trained_on": pair,
         "notes": notes,
-        "params": flat({"start": experiment.start, "profile": experiment.profile, **profile.model_dump()}),
+        "params": flat(
+            {"start": experiment.start, "profile": experiment.profile, **profile.model_dump(), "training": training.model_dump()}
+        ),
     }
-    train(stage, build, profile.training, network, record, data("trained", name))
+    train(stage, build, training, network, record, data("trained", name))
     end(stage)
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from models import Network
+from pipelines import params
 from pipelines.params import Schedule
 from pipelines.runtime import tracking, trainer
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from pipelines.training.loop import Task, kept, load
+from stages import tracked
 from stages.common import ROOT
 
 
@@ -36,7 +38,7 @@ def train(
     tracking.preflight()
     record = {**record, "run_key": stage.run_key}
     with connect():
-        run = start_run(record, [(path, digest, "training") for path, digest in stage.inputs.items()])
+        run = tracked.training(record, stage.inputs, params.load())
         try:
             state = load(trainer.run(build, schedule, name=stage.run_key, storage=stage.work.parent, tracker=run))
         except BaseException:
@@ -44,13 +46,7 @@ def train(
             raise
     network.load_state_dict(kept(state))
     record = product.write(out, network, record)
-    run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"])
+    # What restores clips is registered; a flow network is only a part of it.
+    registered = tracked.MODEL if record.get("degradation") else None
+    run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"], registered=registered)
     run.finish("FINISHED")
-
-
-def start_run(record: product.Record, inputs: list[tuple[str, str, str]]) -> tracking.Run:
-    """The MLflow run of a network: found by its run key, or made from its record."""
-    tags = {f"vsr.{key}": str(record[key]) for key in ("method", "corpus", "degradation") if record.get(key)}
-    return tracking.Run.find_or_create(
-        name=record["name"], run_key=record["run_key"], params=record["params"], tags=tags, inputs=inputs
-    )

@@ -183,6 +183,8 @@ def test_every_command_has_help(vsr: Vsr, command: str) -> None:
         ["restore", "here", "out", "--method", "bicubic", "--scale", "0"],
         ["score", "here", "there", "--crop", "-1"],
         ["score", "here", "there", "--skip", "half"],
+        ["score", "here"],
+        ["score"],
         ["card", "basicvsr", "--frames", "0"],
         ["repro", "-j", "0"],
         ["ui", "--port", "70000"],
@@ -216,10 +218,11 @@ def test_degrade_restore_score_by_their_definitions(vsr: Vsr, tmp_path: Path) ->
         expected[name] = [float(np.mean(column)) for column in zip(*pairs, strict=True)]
     done = vsr("score", tmp_path / "sr", tmp_path / "hr", "--json")
     found = json.loads(done.out)
-    assert set(found) == {"psnr", "ssim", "frames", "clips"} and found["frames"] == 7 and list(found["clips"]) == ["one", "two"]
+    assert set(found) == {"psnr", "ssim", "frames", "lossless", "skipped", "clips"} and list(found["clips"]) == ["one", "two"]
+    assert (found["frames"], found["lossless"], found["skipped"]) == (7, 0, {})
     for name, (psnr, ssim) in expected.items():
         clip = found["clips"][name]
-        assert set(clip) == {"psnr", "ssim", "frames"} and clip["frames"] == len(clips[name])
+        assert set(clip) == {"psnr", "ssim", "frames", "lossless"} and clip["frames"] == len(clips[name])
         assert abs(clip["psnr"] - psnr) < 0.002 and abs(clip["ssim"] - ssim) < 1e-4
     for key, column in (("psnr", 0), ("ssim", 1)):  # clips count alike, whatever their length
         assert abs(found[key] - np.mean([value[column] for value in expected.values()])) < 0.002
@@ -240,7 +243,7 @@ def test_score_leaves_out_what_it_is_told_to(vsr: Vsr, tmp_path: Path) -> None:
     assert abs(found["ssim"] - np.mean([ssim for _, ssim in pairs])) < 1e-6
     rgb = json.loads(vsr("score", tmp_path / "sr", tmp_path / "gt", "--channel", "rgb", "--metrics", "psnr", "--json").out)
     errors = [np.mean((a.astype(float) - b) ** 2) for a, b in zip(noisy, truth, strict=True)]
-    assert set(rgb) == {"psnr", "frames", "clips"}
+    assert set(rgb) == {"psnr", "frames", "lossless", "skipped", "clips"} and rgb["lossless"] == 1
     values = [10 * np.log10(255**2 / value) if value else 100 for value in errors]  # an equal frame counts 100 dB
     assert abs(rgb["psnr"] - np.mean(values)) < 1e-9
 
@@ -278,6 +281,8 @@ def test_published_frames_score_as_published(vsr: Vsr, shared_data: Path) -> Non
     whole = json.loads(vsr("score", sr, gt, "--json").out)
     assert whole["frames"] == 41 and abs(whole["psnr"] - 23.257) < 0.005 and abs(whole["ssim"] - 0.8073) < 0.0002
     inner = json.loads(vsr("score", sr, gt, "--crop", 8, "--skip", 2, "--json").out)
+    assert inner == json.loads(vsr("score", sr, gt, "--protocol", "vid4_duf", "--json").out)
+    assert whole == json.loads(vsr("score", sr, gt, "--protocol", "vid4", "--json").out)
     assert inner["frames"] == 37 and abs(inner["psnr"] - 24.090) < 0.005 and abs(inner["ssim"] - 0.8130) < 0.0002
 
 
@@ -609,7 +614,12 @@ def test_scores_that_mean_nothing(vsr: Vsr, tmp_path: Path) -> None:
     put(tmp_path / "fewer/c", moving(2))
     for words, told in (
         ((truth, truth, "--channel", "yuv"), "unknown channel 'yuv'"),
-        ((truth, truth, "--metrics", "psnr,vmaf"), "unknown metric 'vmaf'"),
+        ((truth, truth, "--metrics", "psnr,ssmi"), "unknown metric 'ssmi': did you mean 'ssim'?"),
+        ((truth, truth, "--protocol", "vid5"), "unknown protocol 'vid5': did you mean 'vid4'?"),
+        ((truth, truth, "--protocol", "vid4", "--crop", 0), "--crop cannot be given beside --protocol vid4"),
+        ((truth, truth, "--protocol", "y", "--channel", "y", "--skip", 1), "--channel and --skip cannot be given beside"),
+        ((truth, truth, "--protocol", "vimeo90k_slow"), "give these clips alone, with --protocol vimeo90k_t"),
+        ((truth, truth, "--metrics", "ms_ssim"), "too small for protocol 'score' with ms_ssim: give frames of at least 176x176"),
         ((truth, truth, "--metrics", ""), "unknown metric ''"),
         ((truth, truth, "--skip", 2), "nothing is left to score"),
         ((truth, truth, "--crop", 20), "too small"),
@@ -622,6 +632,78 @@ def test_scores_that_mean_nothing(vsr: Vsr, tmp_path: Path) -> None:
         ((tmp_path / "many", tmp_path / "many/a"), "its truth lacks the clip 'b'"),
     ):
         assert told in error(vsr("score", *words, "--json"))
+
+
+def test_a_clip_that_cannot_be_scored_costs_no_other(vsr: Vsr, tmp_path: Path) -> None:
+    truth, other = moving(3), moving(3, seed=1)
+    for name in ("corrupt", "counts", "fine", "glass", "grey", "sizes", "wide"):
+        put(tmp_path / "gt" / name, truth)
+        put(tmp_path / "sr" / name, other)
+    shutil.rmtree(tmp_path / "sr/counts")
+    put(tmp_path / "sr/counts", other[:2])
+    shutil.rmtree(tmp_path / "sr/wide")
+    put(tmp_path / "sr/wide", moving(3, 48, 66))
+    _cut(tmp_path / "sr/corrupt/001.png", tmp_path / "sr/corrupt/001.png")
+    Image.fromarray(moving(1, 40, 40)[0]).save(tmp_path / "gt/sizes/002.png")
+    Image.fromarray(np.dstack([other[1], other[1][..., :1]])).save(tmp_path / "sr/glass/001.png")
+    for frames, folder in ((truth, tmp_path / "gt/grey"), (other, tmp_path / "sr/grey")):
+        for index, frame in enumerate(frames):
+            Image.fromarray(frame[..., 0]).save(folder / f"{index:03d}.png")
+    done = vsr("score", tmp_path / "sr", tmp_path / "gt", "--json")
+    assert done.code == 1 and "Traceback" not in done.err
+    found = json.loads(done.out)
+    assert list(found["clips"]) == ["fine", "grey"] and found["frames"] == 6
+    grey = [np.repeat(frame[..., :1], 3, axis=2) for frame in (truth[0], other[0])]
+    assert abs(found["clips"]["grey"]["psnr"] - quality(grey[1], grey[0])[0]) < 1
+    assert set(found["failed"]) == {"corrupt", "counts", "glass", "sizes", "wide"}
+    for clip, told in (
+        ("corrupt", r"sr/corrupt/001\.png is damaged or cut short"),
+        ("counts", "'counts': the restored clip ends after 2 frames but its truth goes on"),
+        ("glass", r"sr/glass/001\.png has transparency"),
+        ("sizes", r"gt/sizes/002\.png is 40x40 but 000\.png is 64x48"),
+        ("wide", "'wide' frame 0: restored is 66x48 but its truth is 64x48"),
+    ):
+        assert re.search(told, found["failed"][clip])
+        assert re.search(rf"\n  {clip}: .*{told}", done.err)
+    assert "error: 5 of 7 clips failed, the others are scored:\n" in done.err
+    shown = vsr("score", tmp_path / "sr", tmp_path / "gt").out.splitlines()
+    assert [line.split(":")[0] for line in shown] == ["fine", "grey", "mean of 2 of 7 clips"]
+
+
+def test_metrics_of_every_kind(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of frames, one of clips and one whose weights are not here."""
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    truth = moving(3, 64, 64)
+    put(tmp_path / "gt/a", truth)
+    put(tmp_path / "sr/a", [truth[0], *moving(2, 64, 64, seed=1)])
+    put(tmp_path / "gt/b", truth)
+    put(tmp_path / "sr/b", truth)
+    words = "score", tmp_path / "sr", tmp_path / "gt", "--protocol", "rgb", "--metrics", "psnr,niqe,tof_farneback,psnr"
+    found = json.loads(vsr(*words, "--json").out)
+    assert set(found) == {"psnr", "tof_farneback", "frames", "lossless", "skipped", "clips"}
+    assert found["clips"]["b"] == {"psnr": 100, "tof_farneback": 0, "frames": 3, "lossless": 3} and found["lossless"] == 4
+    assert found["clips"]["a"]["tof_farneback"] > 0
+    assert found["tof_farneback"] == found["clips"]["a"]["tof_farneback"] / 2
+    assert list(found["skipped"]) == ["niqe"] and "put niqe_pris_params.npz from https://" in found["skipped"]["niqe"]
+    shown = vsr(*words).out.splitlines()
+    assert re.fullmatch(r"a: psnr \d+\.\d{4}, tof_farneback \d+\.\d{4} \(3 frames, 1 lossless\)", shown[0])
+    assert shown[1] == "b: psnr 100.0000, tof_farneback 0.0000 (3 frames, 3 lossless)" and shown[2].startswith("mean: psnr ")
+    assert shown[3] == f"skipped niqe: {found['skipped']['niqe']}" and len(shown) == 4
+    assert "none of the metrics can be computed here (niqe: needs" in error(vsr(*words[:-1], "niqe"))
+
+
+def test_list_of_metrics(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    entries = {entry["name"]: entry for entry in json.loads(vsr("score", "--list-metrics", "--json").out)}
+    assert entries["psnr"]["unavailable"] is None and entries["psnr"]["better"] == "higher" and entries["psnr"]["reference"]
+    assert entries["niqe"]["weights"] == ["niqe"] and entries["niqe"]["better"] == "lower" and not entries["niqe"]["reference"]
+    assert entries["niqe"]["range"] == [0, None] and "non-commercial" in entries["musiq"]["licence"]
+    shown = vsr("score", "--list-metrics").out
+    for name, entry in entries.items():
+        assert re.search(rf"^ *{name} .* {'no' if entry['unavailable'] else 'yes'} ", shown, re.MULTILINE)
+    assert f"\nniqe cannot be computed here: {entries['niqe']['unavailable']}\n" in shown
 
 
 def test_nothing_is_overwritten(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

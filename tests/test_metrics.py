@@ -1,22 +1,30 @@
-"""Metrics, protocols and scores against scikit-image, closed forms and published numbers."""
+"""Fidelity and the registry of metrics against scikit-image, torchmetrics and closed forms."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from scipy.signal import convolve2d
+from skimage.measure import block_reduce
 from skimage.metrics import structural_similarity
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics, protocols
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.score import score_clip, summarise
+
+torch.set_num_threads(1)
+
+SAME = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+"""The settings with which scikit-image's SSIM is that of the papers."""
 
 
 def noisy(seed: int, height: int, width: int, amount: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,20 +34,14 @@ def noisy(seed: int, height: int, width: int, amount: int) -> tuple[np.ndarray, 
     return restored.astype(np.uint8), truth.astype(np.uint8)
 
 
-def frames(folder: Path) -> Iterator[np.ndarray]:
-    for path in sorted(folder.glob("*.png")):
-        yield np.asarray(Image.open(path).convert("RGB"))
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.integers(11, 40), st.integers(11, 40), st.integers(0, 90))
 def test_ssim_is_scikit_images(seed: int, height: int, width: int, amount: int) -> None:
     restored, truth = noisy(seed, height, width, amount)
-    settings_ = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
-    colour = structural_similarity(restored.astype(float), truth.astype(float), channel_axis=2, **settings_)
+    colour = structural_similarity(restored.astype(float), truth.astype(float), channel_axis=2, **SAME)
     assert metrics.ssim(restored.astype(float), truth.astype(float)) == pytest.approx(colour, abs=1e-6)
     pair = metrics.luma(restored), metrics.luma(truth)
-    assert metrics.ssim(*pair) == pytest.approx(structural_similarity(*pair, **settings_), abs=1e-6)
+    assert metrics.ssim(*pair) == pytest.approx(structural_similarity(*pair, **SAME), abs=1e-6)
 
 
 def test_ssim_of_constants() -> None:
@@ -72,73 +74,96 @@ def test_names() -> None:
         protocols.get("vid4-duf")
     with pytest.raises(VSRError, match="unknown channel"):
         Protocol("odd", "yuv")  # type: ignore[arg-type]
+    with pytest.raises(VSRError, match="unknown choice of frames"):
+        Protocol("odd", "y", frames="center")  # type: ignore[arg-type]
+    with pytest.raises(VSRError, match="unknown motion"):
+        Protocol("odd", "y", motion="quick")  # type: ignore[arg-type]
 
 
-def test_protocol_leaves_out_borders_and_frames() -> None:
-    restored, truth = noisy(0, 30, 40, 20)
-    restored[:3] = truth[:3] = 0
-    clip, other = [restored] * 5, [truth] * 5
-    clip[0] = clip[1] = clip[4] = clip[3] = truth  # would be lossless
-    rows = score_clip(clip, other, Protocol("p", "rgb", border=8, skip=2), ("psnr",), clip="c")
-    error = (restored[8:-8, 8:-8].astype(float) - truth[8:-8, 8:-8]) ** 2
-    assert [row["frame"] for row in rows] == [2]
-    assert rows[0]["value"] == pytest.approx(10 * math.log10(255**2 / error.mean()))
-    assert rows[0] == {"clip": "c", "frame": 2, "protocol": "p", "metric": "psnr", "value": rows[0]["value"]}
+def slow_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Of (H, W, C), with a kernel of two dimensions, and scikit-image at the coarsest scale."""
+    distance = np.arange(-5, 6) ** 2
+    kernel = np.exp(-(distance[:, None] + distance) / (2 * 1.5**2))
+    value = 1.0
+    for exponent in (0.0448, 0.2856, 0.3001, 0.2363):
+        terms = []
+        for one, other in zip(np.moveaxis(x, 2, 0), np.moveaxis(y, 2, 0), strict=True):
+
+            def mean(plane: np.ndarray) -> np.ndarray:
+                return convolve2d(plane, kernel / kernel.sum(), mode="valid")
+
+            covariance = mean(one * other) - mean(one) * mean(other)
+            variances = mean(one**2) - mean(one) ** 2 + mean(other**2) - mean(other) ** 2
+            terms.append((2 * covariance + 7.65**2) / (variances + 7.65**2))
+        value *= max(np.mean(terms), 0) ** exponent
+        x, y = (block_reduce(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2], (2, 2, 1), np.mean) for frame in (x, y))
+    return float(value * max(structural_similarity(x, y, channel_axis=2, **SAME), 0) ** 0.1333)
 
 
-def test_means_are_of_frames_then_of_clips() -> None:
-    protocol = protocols.get("y")
-    long, truth = noisy(1, 16, 16, 5)
-    short, other = noisy(2, 16, 16, 60)
-    rows = score_clip([long, truth, long], [truth] * 3, protocol, clip="long") + score_clip([short], [other], protocol, clip="b")
-    found = summarise(rows)
-    value = metrics.psnr(metrics.luma(long), metrics.luma(truth))
-    single = metrics.psnr(metrics.luma(short), metrics.luma(other))
-    assert found["clips"]["long"]["psnr"] == pytest.approx((2 * value + 100) / 3)
-    assert found["psnr"] == pytest.approx(((2 * value + 100) / 3 + single) / 2)
-    assert (found["frames"], found["lossless"]) == (4, 1)
-    assert found["clips"]["long"]["frames"] == 3 and found["clips"]["long"]["lossless"] == 1
-    assert set(found) == {"psnr", "ssim", "frames", "lossless", "clips"}
+@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 99), st.integers(176, 200), st.integers(176, 200), st.integers(1, 90), st.booleans())
+def test_ms_ssim_by_its_definition(seed: int, height: int, width: int, amount: int, colour: bool) -> None:
+    pair = [frame.astype(float) if colour else metrics.luma(frame)[..., None] for frame in noisy(seed, height, width, amount)]
+    assert metrics.ms_ssim(*(frame.squeeze() for frame in pair)) == pytest.approx(slow_ms_ssim(*pair), abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("restored", "truth", "protocol", "message"),
-    [
-        ([(16, 16)] * 2, [(16, 16)] * 3, "y", "restored clip ends after 2 frames"),
-        ([(16, 16)] * 3, [(16, 16)] * 2, "y", "truth ends after 2 frames"),
-        ([(16, 16), (16, 12)], [(16, 16)] * 2, "y", "frame 1: restored is 12x16 but its truth is 16x16"),
-        ([(10, 40)], [(10, 40)], "y", "frame 0 is 40x10, too small"),
-        ([(26, 26)] * 9, [(26, 26)] * 9, "vid4_duf", "at least 27x27"),
-        ([(32, 32)] * 4, [(32, 32)] * 4, "vid4_duf", "nothing is left to score"),
-        ([], [], "rgb", "0 frames"),
-    ],
-)
-def test_clips_that_cannot_be_scored(
-    restored: list[tuple[int, int]], truth: list[tuple[int, int]], protocol: str, message: str
-) -> None:
-    one, other = ([np.zeros((*size, 3), np.uint8) for size in sizes] for sizes in (restored, truth))
-    with pytest.raises(VSRError, match=message) as caught:
-        score_clip(one, other, protocols.get(protocol), clip="holiday")
-    assert "'holiday'" in str(caught.value)
+def test_ms_ssim_is_torchmetrics_but_for_borders() -> None:
+    """It mirrors the frame at the coarsest scale, where the paper has no windows beyond it."""
+    one, other = (metrics.luma(frame) for frame in noisy(3, 360, 640, 20))
+    tensors = [torch.from_numpy(frame)[None, None] for frame in (one, other)]
+    expected = multiscale_structural_similarity_index_measure(*tensors, data_range=255.0, normalize="relu")
+    assert metrics.ms_ssim(one, other) == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_frames_of_another_type() -> None:
-    with pytest.raises(VSRError, match="uint8"):
-        score_clip([np.zeros((16, 16, 3), np.float32)], [np.zeros((16, 16, 3), np.uint8)], protocols.get("y"), clip="c")
+def test_ms_ssim_of_constants_and_of_negatives() -> None:
+    """Without variance only the comparison of means at the coarsest scale is left; a negative has no similar structure."""
+    x, y = np.full((176, 176), 100.0), np.full((176, 176), 120.0)
+    c1 = 2.55**2
+    assert metrics.ms_ssim(x, y) == pytest.approx(((2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)) ** 0.1333, abs=1e-9)
+    restored, _ = noisy(0, 180, 200, 1)
+    assert metrics.ms_ssim(metrics.luma(restored), metrics.luma(restored)) == pytest.approx(1)
+    assert metrics.ms_ssim(metrics.luma(restored), 255 - metrics.luma(restored)) == 0
 
 
-def test_means_of_several_protocols_are_refused() -> None:
-    frame = np.zeros((16, 16, 3), np.uint8)
-    rows = [row for name in ("y", "rgb") for row in score_clip([frame], [frame], protocols.get(name), clip="c")]
-    with pytest.raises(VSRError, match="2 protocols"):
-        summarise(rows)
+# ---------------------------------------------------------------- registry
 
 
-@pytest.mark.parametrize(("protocol", "psnr", "ssim"), [("vid4", 23.257, 0.8073), ("vid4_duf", 24.090, 0.8130)])
-def test_published_frames_of_duf(shared_data: Path, protocol: str, psnr: float, ssim: float) -> None:
-    restored = frames(shared_data / "Vid4/published/DUF-52L_BDx4/calendar")
-    rows = score_clip(restored, frames(shared_data / "Vid4/GT/calendar"), protocols.get(protocol), clip="calendar")
-    found = summarise(rows)
-    assert found["psnr"] == pytest.approx(psnr, abs=0.0006)
-    assert found["ssim"] == pytest.approx(ssim, abs=0.00006)
-    assert found["frames"] == (41 if protocol == "vid4" else 37)
+def test_every_metric_says_what_it_is() -> None:
+    assert {"psnr", "ssim", "ms_ssim", "niqe", "niqe_matlab"} <= set(metrics.METRICS)
+    for name, metric in metrics.METRICS.items():
+        assert metric.name == name and metric.label and metric.licence and metric.source
+        assert metric.low < metric.high and metric.decimals > 0 and metric.smallest > 0
+        assert metric.reference or metric.channel != "protocol"  # what depends on the protocol is compared with the truth
+
+
+def test_the_registry_is_cheap_to_load() -> None:
+    program = (
+        "import sys; from pipelines.evaluation import metrics, protocols;"
+        "print([name for name in ('torch', 'torchmetrics', 'torchvision', 'ray', 'mlflow', 'pyiqa') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_keeps_metrics_from_being_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("nothing is downloaded"))
+    assert metrics.unavailable(metrics.get("psnr")) is None
+    reason = metrics.unavailable(metrics.get("niqe"))
+    assert reason and "put niqe_pris_params.npz from https://" in reason and "VSR_WEIGHTS" in reason
+    assert str(tmp_path) not in reason  # it is written into results, which are the same everywhere
+    (tmp_path / "niqe_pris_params.npz").write_bytes(b"another model")
+    with pytest.raises(VSRError, match="is not the published niqe"):
+        metrics.unavailable(metrics.get("niqe"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    reason = metrics.unavailable(metrics.get("musiq"))
+    assert reason and "pip install 'vsr[iqa]'" in reason
+
+
+def test_without_libvmaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho none\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake))
+    reason = metrics.unavailable(metrics.get("vmaf"))
+    assert reason and "libvmaf" in reason and str(tmp_path) not in reason

@@ -162,7 +162,7 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     for shown in (["pan"], list(pictures), list(pictures)):
         with tracked(stage, entry, weights.provenance(FELZENSZWALB)) as run:
             run.metrics(0, {"masks_mean": 3.0})
-            run.images(0, {name: pictures[name] for name in shown}, once=True)
+            run.images(0, {name: pictures[name] for name in shown})
     (kept,) = client.search_runs(of)
     assert (kept.info.run_name, kept.info.status) == ("masks@toy", "FINISHED")
     assert kept.data.metrics == {"masks_mean": 3.0}

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+import fabricated
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from fabricated import CLIPS, HOSTILE, METHODS, NOTE, SKIPPED, VERSIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,82 +25,20 @@ from rich.console import Console
 
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, Raft, Sam
-from pipelines.report import facts, figures, page, tables
+from pipelines.report import charts, facts, families, overview, page, pictures, tables
 from pipelines.report import results as reading
 from pipelines.report.versions import versions
-
-HOSTILE = "<img src=x onerror=alert(1)>&\"'|/*_$x$"
-CLIPS = ["city", HOSTILE, "walk"]
-NOTE = "reduced network, trained for 900 steps on parallax; not comparable to published figures"
-METHODS = {"bicubic": "bicubic", "basicvsr_bi": "basicvsr", "basicvsr_crf25": "basicvsr"}
-DEGRADATIONS = ["bi_x4", "crf25_x4"]
-VERSIONS = {"python": "3.11.7", "torch": "2.12.1"}
 
 
 @pytest.fixture
 def params() -> Params:
-    """Those of the repository, tested on the two pairs that there are results of."""
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree["tests"]["degradations"] = tree["suites"]["first_look"]["degradations"] = DEGRADATIONS
-    return Params.model_validate(tree)
+    return fabricated.params()
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Three methods on two pairs, written as the evaluation writes them."""
-    folder = tmp_path / "results"
-    for place, (method, network) in enumerate(METHODS.items()):
-        for other, degradation in enumerate(DEGRADATIONS):
-            _result(folder / method / "parallax" / degradation, method, network, degradation, 10 * place + other)
-    return folder
-
-
-def _result(folder: Path, method: str, network: str, degradation: str, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    rows: list[tuple[str, int, str, str, float]] = []
-    protocols: dict[str, Any] = {}
-    for protocol in ("y", "rgb"):
-        clips = {}
-        for clip in CLIPS:
-            psnr, ssim = draw.uniform(22, 32, 7), draw.uniform(0.5, 0.95, 7)
-            rows += [(clip, frame, protocol, "psnr", value) for frame, value in enumerate(psnr)]
-            rows += [(clip, frame, protocol, "ssim", value) for frame, value in enumerate(ssim)]
-            clips[clip] = {"psnr": psnr.mean(), "ssim": ssim.mean(), "frames": 7}
-        means = {key: float(np.mean([clip[key] for clip in clips.values()])) for key in ("psnr", "ssim")}
-        protocols[protocol] = {**means, "frames": 21, "lossless": 0, "clips": clips}
-    for clip in CLIPS:
-        samples = folder / "samples" / quote(clip, safe=" ()")
-        samples.mkdir(parents=True)
-        truth = np.random.default_rng(CLIPS.index(clip)).integers(0, 256, (72, 96, 3), dtype=np.uint8)
-        lr = truth[::4, ::4]
-        plain = np.asarray(Image.fromarray(lr).resize((96, 72), Image.Resampling.BICUBIC))
-        mixed = plain if network == "bicubic" else ((plain.astype(int) + truth) // 2).astype(np.uint8)
-        for name, picture in {"lr": lr, "bicubic": plain, "restored": mixed, "truth": truth}.items():
-            Image.fromarray(picture).save(samples / f"{name}.png")
-    metrics = {
-        "method": method,
-        "network": network,
-        "corpus": "parallax",
-        "degradation": degradation,
-        "split": "test",
-        "applicable": True,
-        "reason": None,
-        "lead_protocol": "y",
-        "protocols": protocols,
-        "cost": {"parameters": 1234567, "gmacs": 376.7, "gmacs_without_deform": 370.25, "lr": [18, 24]},
-        "notes": [] if network == "bicubic" else [NOTE],
-        "inputs": {f"data/lr/parallax/{degradation}": "0123456789abcdef0123456789abcdef.dir"},
-        "trained_on": None if network == "bicubic" else "parallax/bi_x4",
-    }
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    pd.DataFrame(rows, columns=["clip", "frame", "protocol", "metric", "value"]).to_parquet(folder / "frames.parquet")
-    seconds = float(draw.uniform(0.01, 1))
-    (folder / "timing.json").write_text(json.dumps({"seconds_per_frame": seconds, "device": "cpu", "threads": 2, "lr": [18, 24]}))
-
-
-def _change(results: Path, method: str, degradation: str, **values: Any) -> None:
-    path = results / method / "parallax" / degradation / "metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    """Three methods on two pairs."""
+    return fabricated.results(tmp_path / "results")
 
 
 def _page(params: Params, results: Path, out: Path) -> tuple[ET.Element, str]:
@@ -116,14 +54,15 @@ def _page(params: Params, results: Path, out: Path) -> tuple[ET.Element, str]:
 def test_ranks_are_dense_ranks_of_what_is_shown(values: list[float | None]) -> None:
     shown = pd.Series(values, dtype=float).round(2)
     expected = shown.rank(method="dense", ascending=False).map({1.0: "best", 2.0: "second"}).fillna("").tolist()
-    assert tables.rank(values, tables.METRICS[0]) == (expected if shown.notna().sum() > 1 else [""] * len(values))
+    assert tables.rank(values, tables.heading("psnr")) == (expected if shown.notna().sum() > 1 else [""] * len(values))
 
 
 def test_ties_share_a_mark_and_a_lower_metric_is_ranked_upwards() -> None:
-    assert tables.rank([30.004, 29.996, 28.0, None, 27.0], tables.METRICS[0]) == ["best", "best", "second", "", ""]
-    lower = tables.Metric("lpips", "LPIPS", "", 3, higher=False)
+    assert tables.rank([30.004, 29.996, 28.0, None, 27.0], tables.heading("psnr")) == ["best", "best", "second", "", ""]
+    lower = tables.Heading("lpips", "LPIPS", "", 3, higher=False)
     assert tables.rank([0.3, 0.1, 0.2], lower) == ["", "best", "second"]
     assert tables.rank([0.3], lower) == [""]
+    assert tables.rank([0.3, 0.1], tables.heading("no_such_metric")) == ["", ""]
 
 
 def test_the_suite_is_the_lead_protocols_means(params: Params, results: Path) -> None:
@@ -136,16 +75,16 @@ def test_the_suite_is_the_lead_protocols_means(params: Params, results: Path) ->
     means = clips.groupby(["method", "corpus", "degradation", "metric"]).mean().unstack(["corpus", "degradation", "metric"])
     pd.testing.assert_frame_equal(made, means.loc[made.index, made.columns], check_names=False)
     best = tables.suite(params, "first_look", cells)
-    for column, (pair, metric) in enumerate((pair, metric) for pair in best.pairs for metric in tables.METRICS):
+    for column, (pair, metric) in enumerate((pair, metric) for pair in best.pairs for metric in best.metrics):
         entries = [[entry for place in row.places for entry in place.entries][column] for row in best.rows]
-        order = means.loc[:, (pair.corpus, pair.degradation, metric.key)].sort_values(ascending=False).index
+        order = means.loc[:, (pair.corpus, pair.degradation, metric.name)].sort_values(ascending=False).index
         marks = {row.name: entry.mark for row, entry in zip(best.rows, entries, strict=True)}
         assert (marks[order[0]], marks[order[1]], marks[order[2]]) == ("best", "second", "")
 
 
 def test_a_cell_without_values_says_why(params: Params, results: Path, tmp_path: Path) -> None:
     shutil.rmtree(results / "basicvsr_bi" / "parallax" / "bi_x4")
-    _change(results, "basicvsr_crf25", "crf25_x4", applicable=False, reason="needs 5 frames", protocols={}, cost=None)
+    fabricated.change(results, "basicvsr_crf25", "crf25_x4", applicable=False, reason="needs 5 frames", protocols={}, cost=None)
     rows = {row.name: row for row in tables.suite(params, "first_look", reading.load(results)).rows}
     assert [place.missing for place in rows["basicvsr_bi"].places] == ["not evaluated yet", None]
     assert [place.missing for place in rows["basicvsr_crf25"].places] == [None, "not applicable: needs 5 frames"]
@@ -166,14 +105,14 @@ def test_a_report_of_nothing_says_so(params: Params, tmp_path: Path) -> None:
 
 def test_results_that_params_no_longer_name_are_passed_over(params: Params, results: Path, tmp_path: Path) -> None:
     _page(params, results, tmp_path / "a")
-    _result(results / "retired" / "parallax" / "bi_x4", "retired", "edvr_m", "bi_x4", 99)
+    fabricated.result(results / "retired" / "parallax" / "bi_x4", "retired", "edvr_m", 99)
     _page(params, results, tmp_path / "b")
     for name in ("index.html", "report.md", "results.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_notes_stand_at_their_method_or_their_value(params: Params, results: Path) -> None:
-    _change(results, "basicvsr_bi", "crf25_x4", notes=[NOTE, "restored in windows of 30 frames"])
+    fabricated.change(results, "basicvsr_bi", "crf25_x4", notes=[NOTE, "restored in windows of 30 frames"])
     table = tables.suite(params, "first_look", reading.load(results))
     assert table.notes == (NOTE, "restored in windows of 30 frames")
     assert [row.notes for row in table.rows] == [(), (1,), (1,)]
@@ -183,7 +122,7 @@ def test_notes_stand_at_their_method_or_their_value(params: Params, results: Pat
 def test_frames_that_equal_the_truth_are_owned_up(params: Params, results: Path) -> None:
     protocols = json.loads((results / "bicubic/parallax/bi_x4/metrics.json").read_text())["protocols"]
     protocols["y"]["lossless"] = 3
-    _change(results, "bicubic", "bi_x4", protocols=protocols)
+    fabricated.change(results, "bicubic", "bi_x4", protocols=protocols)
     table = tables.suite(params, "first_look", reading.load(results))
     assert table.notes[table.rows[0].places[0].notes[0] - 1].startswith("3 of 21 frames are equal to the truth")
 
@@ -193,10 +132,12 @@ def test_csv_has_each_value_once(params: Params, results: Path, tmp_path: Path) 
     found = pd.read_csv(tmp_path / "results.csv", keep_default_na=False)
     key = ["method", "corpus", "degradation", "protocol", "metric", "clip"]
     assert not found.duplicated(key).any()
-    assert len(found) == 3 * 2 * 2 * 2 * (1 + len(CLIPS))
+    costs = ["parameters", "gmacs", "gmacs_without_deform", "seconds_per_frame"]
+    assert len(found) == 3 * 2 * (2 * 2 * (1 + len(CLIPS)) + len(costs))
+    assert set(found["metric"]) == {"psnr", "ssim", *costs}
     source = json.loads((results / "bicubic/parallax/bi_x4/metrics.json").read_text())["protocols"]["rgb"]["clips"][HOSTILE]
     row = found.set_index(key).loc[("bicubic", "parallax", "bi_x4", "rgb", "ssim", HOSTILE)]
-    assert (row["value"], row["frames"]) == (source["ssim"], 7)
+    assert (float(row["value"]), int(row["frames"])) == (source["metrics"]["ssim"], 7)
 
 
 def test_markdown_and_terminal_show_the_same_values(params: Params, results: Path) -> None:
@@ -225,42 +166,28 @@ def test_markdown_keeps_text_as_text() -> None:
 def test_the_pages_numbers_are_the_csvs(params: Params, results: Path, tmp_path: Path) -> None:
     root, _ = _page(params, results, tmp_path)
     rows = pd.read_csv(tmp_path / "results.csv", keep_default_na=False, dtype=str)
-    value = rows.set_index(["method", "corpus", "degradation", "protocol", "metric", "clip"])["value"].map(float)
-    decimals = {"psnr": 2, "ssim": 4}
-
-    def check(found: ET.Element, key: tuple[str, ...]) -> None:
-        assert float(found.get("value", "nan")) == value[key], key
-        assert found.text == f"{value[key]:.{decimals[key[4]]}f}", key
-
+    key = ["method", "corpus", "degradation", "protocol", "metric", "clip"]
+    value = rows[rows["value"] != ""].set_index(key)["value"].map(float)
     seen = 0
     for table in root.iter("table"):
-        if table.get("class") == "suite":
-            for row in table.findall("tbody/tr"):
-                method = (row.find("th").text or "").strip()  # type: ignore[union-attr]
-                keys = [(method, "parallax", degradation, "y", metric, "") for degradation in DEGRADATIONS for metric in decimals]
-                for found, key in zip(row.iter("data"), keys, strict=True):
-                    check(found, key)
-                    seen += 1
-        elif table.get("class") == "clips":
-            methods = [head.text or "" for head in table.findall("thead/tr/th[@scope='colgroup']")]
-            corpus, degradation, protocol = (table.get(f"data-{name}", "") for name in ("corpus", "degradation", "protocol"))
-            for row in [*table.findall("tbody/tr"), *table.findall("tfoot/tr")]:
-                clip = (row.find("th").text or "").strip()  # type: ignore[union-attr]
-                clip = "" if clip == "mean of clips" else clip
-                keys = [(method, corpus, degradation, protocol, metric, clip) for method in methods for metric in decimals]
-                for found, key in zip(row.iter("data"), keys, strict=True):
-                    check(found, key)
-                    seen += 1
-    assert seen == 3 * 2 * 2 + 2 * 2 * (len(CLIPS) + 1) * 3 * 2
-    assert len(list(root.iterfind(".//div[@class='tiles']//data"))) == 2 * len(CLIPS) * 3
-    for found in root.iterfind(".//div[@class='tiles']//data"):
-        assert float(found.get("value", "nan")) in set(value)
+        for row in table.iter("tr"):
+            for cell in row.findall("td[@data-value]"):
+                about = {**table.attrib, **row.attrib, **cell.attrib}
+                expected = value[tuple(about[f"data-{name}"] for name in key)]
+                shown = next(cell.iter("data"))
+                assert float(about["data-value"]) == float(shown.get("value", "nan")) == expected
+                assert shown.text == tables.heading(about["data-metric"]).write(expected)
+                seen += 1
+    assert seen == 3 * 2 * 2 + 2 * 2 * (len(CLIPS) + 1) * 3 * 2 + 2 * 2 * 3 * 2
+    tiles = list(root.iterfind(".//div[@class='tiles']//data"))
+    assert len(tiles) == 2 * len(CLIPS) * 3
+    assert {float(found.get("value", "nan")) for found in tiles} <= set(value)
 
 
 def test_the_page_needs_nothing_else(params: Params, results: Path, tmp_path: Path) -> None:
     root, text = _page(params, results, tmp_path)
     for element in root.iter():
-        assert element.tag.rpartition("}")[2] not in {"script", "iframe", "object", "embed"}
+        assert element.tag.rpartition("}")[2] not in {"iframe", "object", "embed", "link"} or element.get("href") == "data:,"
         for name, link in element.attrib.items():
             assert not name.startswith("on"), element.tag
             if name.rpartition("}")[2] in {"src", "href", "srcset", "action"}:
@@ -333,7 +260,7 @@ def test_cost_gives_the_range_over_the_pairs(params: Params, results: Path) -> N
     for row in rows:
         seconds = [cell.timing.seconds_per_frame for cell in cells if cell.method == row.method and cell.timing]
         assert row.seconds == (min(seconds), max(seconds))
-        assert row.cost is not None and row.cost.parameters == 1234567
+        assert row.cost is not None and row.cost.parameters == (0 if row.method == "bicubic" else 1234567 + len(row.method))
 
 
 @pytest.mark.parametrize(
@@ -356,66 +283,282 @@ def test_significant(value: float, digits: int, text: str) -> None:
 
 def test_the_window_is_where_the_pictures_differ_most() -> None:
     draw = np.random.default_rng(0)
-    pictures = [draw.integers(0, 256, (40, 56, 3), dtype=np.uint8) for _ in range(3)]
-    luma = [np.floor(picture.astype(float) @ [77, 150, 29] / 256) for picture in pictures]
+    frames = [draw.integers(0, 256, (40, 56, 3), dtype=np.uint8) for _ in range(3)]
+    luma = [np.floor(picture.astype(float) @ [77, 150, 29] / 256) for picture in frames]
     spread = np.var(luma, axis=0)
     best = max(
         ((spread[top : top + 16, left : left + 16].sum(), top, left) for top in range(0, 25, 8) for left in range(0, 41, 8)),
         key=lambda found: found[0],
     )
-    assert figures.busiest_window(pictures, 16) == best[1:]
+    assert pictures.busiest_window(frames, 16) == best[1:]
     same = [np.zeros((40, 56, 3), np.uint8)] * 2
-    assert figures.busiest_window(same, 40) == (0, 0)
+    assert pictures.busiest_window(same, 40) == (0, 0)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5))
 def test_enlarging_repeats_pixels(height: int, width: int, times: int) -> None:
     small = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
     expected = np.repeat(np.repeat(small, times, 0), times, 1)
-    np.testing.assert_array_equal(figures.enlarge(small, height * times, width * times), expected)
+    np.testing.assert_array_equal(pictures.enlarge(small, height * times, width * times), expected)
 
 
-def test_tiles_show_one_window_of_every_picture(params: Params, results: Path) -> None:
+def _decode(source: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+
+
+def _tested(params: Params, results: Path) -> tuple[tables.Pair, list[reading.Cell]]:
     pair = tables.tested_pairs(params)[0]
     cells = [cell for cell in reading.load(results) if cell.degradation == pair.degradation]
-    order = sorted(cells, key=lambda cell: list(METHODS).index(cell.method))
-    drawn = figures.crops(pair, order)
-    assert [crop.clip for crop in drawn] == sorted(CLIPS)
-    for crop in drawn:
-        assert [tile.label for tile in crop.tiles] == ["LR", *METHODS, "truth"]
-        left, top = round(crop.window[0] * 96 / 100), round(crop.window[1] * 72 / 100)
-        folder = results / "basicvsr_bi" / "parallax" / "bi_x4" / "samples" / quote(crop.clip, safe=" ()")
-        for label, name in {"truth": "truth", "basicvsr_bi": "restored"}.items():
-            (tile,) = (tile for tile in crop.tiles if tile.label == label)
-            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.source.partition(",")[2]))))
-            times = shown.shape[0] // crop.size
-            picture = np.asarray(Image.open(folder / f"{name}.png"))[top : top + crop.size, left : left + crop.size]
-            np.testing.assert_array_equal(shown, picture.repeat(times, 0).repeat(times, 1))
-    without = figures.crops(pair, order[1:])
-    assert [tile.label for tile in without[0].tiles] == ["LR", "bicubic", "basicvsr_bi", "basicvsr_crf25", "truth"]
+    return pair, sorted(cells, key=lambda cell: list(METHODS).index(cell.method))
+
+
+def test_viewers_hold_one_region_of_every_picture(params: Params, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, cells = _tested(params, results)
+    monkeypatch.setattr(pictures, "REGION", (48, 64))
+    (album,) = pictures.albums([(pair, cells)])
+    assert [viewer.clip for viewer in album.viewers] == sorted(CLIPS)
+    for viewer in album.viewers:
+        assert [tile.label for tile in viewer.tiles] == ["LR", *METHODS, "truth"]
+        assert viewer.size == (64, 48)
+        left, top, side = viewer.lens
+        assert 0 <= left <= 64 - side and 0 <= top <= 48 - side
+        folder = results / "basicvsr_bi" / "parallax" / "bi_x4" / "samples" / quote(viewer.clip, safe=" ()")
+        truth = np.asarray(Image.open(folder / "truth.png"))
+        shown = _decode(viewer.tiles[-1].source)
+        places = [(y, x) for y in range(25) for x in range(33) if np.array_equal(truth[y : y + 48, x : x + 64], shown)]
+        assert len(places) == 1
+        y, x = places[0]
+        restored = np.asarray(Image.open(folder / "restored.png"))[y : y + 48, x : x + 64]
+        np.testing.assert_array_equal(_decode(viewer.tiles[2].source), restored)
+        lr = np.asarray(Image.open(folder / "lr.png")).repeat(4, 0).repeat(4, 1)[y : y + 48, x : x + 64]
+        np.testing.assert_array_equal(_decode(viewer.tiles[0].source), lr)
+        assert [tile.label for tile in viewer.profiles] == [*METHODS, "truth"]
+        np.testing.assert_array_equal(_decode(viewer.profiles[-1].source), truth[: fabricated.FRAMES])
+    (without,) = pictures.albums([(pair, cells[1:])])
+    assert [tile.label for tile in without.viewers[0].tiles] == ["LR", "bicubic", "basicvsr_bi", "basicvsr_crf25", "truth"]
+
+
+def test_pictures_and_videos_keep_to_their_room(params: Params, results: Path, tmp_path: Path) -> None:
+    pair, cells = _tested(params, results)
+    for cell in cells:
+        (cell.folder / "samples" / "city" / "clip.mp4").write_bytes(bytes(3000))
+    (whole,) = pictures.albums([(pair, cells)], videos=8100)
+    (city,) = (viewer for viewer in whole.viewers if viewer.clip == "city")
+    assert [tile.label for tile in city.videos] == ["bicubic", "basicvsr_bi"]
+    assert city.without_video == ("basicvsr_crf25",)
+    weight = sum(len(tile.source) for tile in (*city.tiles, *city.profiles)) + len(city.whole)
+    narrow = pictures.albums([(pair, cells), (pair, cells)], pictures=int(2.5 * weight))
+    assert [len(album.viewers) for album in narrow] == [1, 1]
+    assert [len(album.left_out) for album in narrow] == [2, 2]
+    _, text = _page(params, results, tmp_path / "out")
+    assert text.count("<video") == 3 and "data:video/mp4;base64" in text
+
+
+@given(st.integers(1, 400), st.integers(1, 60), st.data())
+def test_a_region_lies_inside_and_holds_its_window(whole: int, side: int, data: st.DataObject) -> None:
+    side = min(side, whole)
+    start = data.draw(st.integers(0, (whole - side) // pictures.STEP)) * pictures.STEP
+    kept = pictures.around(start, side, whole, 80)
+    assert 0 <= kept.start <= start and start + side <= kept.stop <= whole
+    assert kept.stop - kept.start == min(whole, 80)
 
 
 def test_few_are_spread_over_all() -> None:
     names = [f"{index:03d}" for index in range(100)]
-    assert figures.few(names) == ["000", "033", "066", "099"]
-    assert figures.few(names[:3]) == names[:3]
+    assert pictures.few(names) == ["000", "033", "066", "099"]
+    assert pictures.few(names[:3]) == names[:3]
 
 
 def test_charts_carry_no_date_and_take_the_pages_colours(params: Params, results: Path) -> None:
-    pair = tables.tested_pairs(params)[0]
-    cells = [cell for cell in reading.load(results) if cell.degradation == pair.degradation]
-    styles = figures.series(list(METHODS), {"bicubic"})
+    pair, cells = _tested(params, results)
+    styles = charts.series(list(METHODS), {"bicubic"})
     assert [style.colour for style in styles] == [0, 1, 2]
-    chart = figures.quality_against_time(pair, cells, styles, "one")
-    lines = figures.quality_over_frames(pair, "city", cells, styles, "two")
-    assert chart is not None and lines is not None
-    for drawn in (chart, lines):
-        ET.fromstring(str(drawn))
-        assert "date" not in drawn.lower()
-        assert "var(--c0)" in drawn and "var(--c2)" in drawn and "currentColor" in drawn
-        assert "#0a0b" not in drawn
-    assert figures.quality_against_time(pair, cells[:1], styles, "one") is None
-    assert figures.quality_over_frames(pair, "nowhere", cells, styles, "two") is None
+    frames = {cell.method: cell.frames() for cell in cells}
+    drawn = [charts.quality_against_cost(pair, cells, styles, cost, cost) for cost in charts.COSTS]
+    drawn.append(charts.quality_over_frames(pair, "city", frames, styles, "frames"))
+    for chart in drawn:
+        assert chart is not None
+        ET.fromstring(str(chart))
+        assert "date" not in chart.lower()
+        assert "var(--c0)" in chart and "var(--c2)" in chart and "currentColor" in chart
+        assert "#0a0b" not in chart
+        assert {"bicubic", *METHODS} <= {text.text for text in ET.fromstring(str(chart)).iter("{http://www.w3.org/2000/svg}text")}
+    assert charts.quality_against_cost(pair, cells[:1], styles, "seconds", "one") is None
+    assert charts.quality_over_frames(pair, "nowhere", frames, styles, "two") is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 0.12))
+def test_names_beside_lines_keep_apart_and_in_order(places: list[float], gap: float) -> None:
+    moved = charts.spread(places, gap)
+    order = np.argsort(np.array(places), kind="stable")
+    assert (np.diff(np.array(moved)[order]) >= gap - 1e-9).all()
+    assert max(moved) <= 1
+    apart = np.diff(np.sort(places))
+    if (apart >= gap).all():
+        np.testing.assert_allclose(moved, places, atol=1e-9)
+
+
+def test_families_differ_in_one_number(params: Params) -> None:
+    found = families.families(params.recipes, list(params.recipes))
+    of = {family.label: [name for _, name in family.of] for family in found}
+    assert of["CRF"] == ["crf15_x4", "crf25_x4", "crf35_x4"]
+    assert of["scale"] == ["bi_x2", "bi_x3", "bi_x4", "bi_x8"]
+    assert len(found) == 2
+
+
+def test_robustness_is_the_means_over_a_family(tmp_path: Path) -> None:
+    crfs = ["crf15_x4", "crf25_x4", "crf35_x4"]
+    chosen = fabricated.params(["bi_x4", *crfs])
+    root = fabricated.results(tmp_path / "results", degradations=["bi_x4", *crfs])
+    shutil.rmtree(root / "basicvsr_bi" / "parallax" / "crf15_x4")
+    for crf in crfs[:2]:
+        shutil.rmtree(root / "basicvsr_crf25" / "parallax" / crf)
+    cells = reading.load(root)
+    (family,) = families.families(chosen.recipes, chosen.tests.degradations)
+    chart = charts.robustness("parallax", "y", family, tables.heading("psnr"), cells, charts.series(list(METHODS), set()), "one")
+    assert chart is not None
+    named = {text.text for text in ET.fromstring(str(chart)).iter("{http://www.w3.org/2000/svg}text")}
+    assert {"15", "25", "35", "CRF", "bicubic", "basicvsr_bi"} <= named
+    assert "basicvsr_crf25" not in named
+    few = [cell for cell in cells if cell.degradation in ("bi_x4", "crf15_x4")]
+    assert (
+        charts.robustness("parallax", "y", family, tables.heading("psnr"), few, charts.series(list(METHODS), set()), "x") is None
+    )
+    _, text = _page(chosen, root, tmp_path / "out")
+    assert "PSNR against CRF" in text and "PSNR against parameters" in text
+
+
+# ---------------------------------------------------------------- metrics, differences and published figures
+
+
+def test_a_skipped_metric_says_why_everywhere(tmp_path: Path) -> None:
+    chosen = fabricated.params(metrics=["psnr", "lpips_squeeze", "vmaf"])
+    root = fabricated.results(tmp_path / "results", extra=["lpips_squeeze", "of_old"])
+    table = tables.suite(chosen, "first_look", reading.load(root))
+    assert [metric.name for metric in table.metrics] == ["psnr", "lpips_squeeze", "vmaf"]
+    said = f"VMAF was skipped: {SKIPPED['vmaf']}"
+    for row in table.rows:
+        for place in row.places:
+            vmaf = place.entries[2]
+            assert vmaf.value is None and table.notes[vmaf.notes[0] - 1] == said
+    tree, _ = _page(chosen, root, tmp_path / "out")
+    notes = ["".join(item.itertext()) for item in tree.iter("li")]
+    assert notes.count(said) == 1 + 2 * 2  # the suite; of each pair all metrics, and the clips
+    found = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    skipped = found[found["metric"] == "vmaf"]
+    assert len(skipped) == 3 * 2 and set(skipped["value"]) == {""} and set(skipped["missing"]) == {said}
+    assert "of_old" in {"".join(head.itertext()) for head in tree.iter("th")}
+    assert said.replace("&", "&amp;") in (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(VSRError, match="psnr"):
+        tables.suite(fabricated.params(metrics=["psrn"]), "first_look", reading.load(root))
+
+
+def test_differences_are_paired_over_clips(params: Params, results: Path, tmp_path: Path) -> None:
+    from scipy.stats import ttest_rel
+
+    cells = {cell.method: cell for cell in reading.load(results) if cell.degradation == "bi_x4"}
+    pair = tables.tested_pairs(params)[0]
+    lead = overview.overviews(pair, list(METHODS), cells.values(), {})[0]
+    assert lead.reference == "bicubic"
+    assert all(entry.difference is None for entry in lead.rows[0].places[0].entries)
+    for row in lead.rows[1:]:
+        for entry in row.places[0].entries:
+            ours, other = (
+                [scores.metrics[entry.metric.name] for _, scores in sorted(cells[name].protocols["y"].clips.items())]
+                for name in (row.name, "bicubic")
+            )
+            expected = ttest_rel(ours, other)
+            interval = expected.confidence_interval(0.95)
+            assert entry.difference is not None
+            assert entry.difference.mean == pytest.approx(np.mean(ours) - np.mean(other))
+            assert (entry.difference.low, entry.difference.high) == pytest.approx((interval.low, interval.high))
+            assert (entry.difference.verdict == "not distinguishable") == (expected.pvalue > 0.05)
+    page.write(params, results, tmp_path, VERSIONS)
+    rows = pd.read_csv(tmp_path / "results.csv", keep_default_na=False).set_index(
+        ["method", "degradation", "protocol", "metric", "clip"]
+    )
+    row = rows.loc[("basicvsr_bi", "bi_x4", "y", "psnr", "")]
+    assert row["reference"] == "bicubic"
+    assert float(row["difference"]) == lead.rows[1].places[0].entries[0].difference.mean  # type: ignore[union-attr]
+
+
+def test_published_figures_stand_beside_and_say_whether_they_compare(tmp_path: Path) -> None:
+    chosen = fabricated.params(vid4=True)
+    root = fabricated.results(tmp_path / "results", corpora=("parallax", "vid4"))
+    cells = reading.load(root)
+    table = tables.suite(chosen, "vid4", cells)
+    assert table.published and not tables.suite(chosen, "first_look", cells).published
+    psnr = table.rows[1].places[0].entries[0]
+    # BasicVSR on Vid4, BI x4, Y (Chan et al., CVPR 2021), which later papers repeat.
+    assert psnr.published is not None and psnr.published.value == 27.24
+    assert psnr.published.difference == pytest.approx((psnr.value or 0) - 27.24)
+    assert not psnr.published.comparable
+    assert "not comparable: not the published network and recipe (profile small)" in table.notes[psnr.published.notes[0] - 1]
+    assert table.rows[1].tag == "reduced run (small)" and table.rows[0].tag == ""
+    path = root / "basicvsr_bi" / "vid4" / "bi_x4" / "metrics.json"
+    same = {**json.loads(path.read_text()), "profile": "published", "weights": "basicvsr_vimeo90k_bi", "trained_on": None}
+    path.write_text(json.dumps(same))
+    again = tables.suite(chosen, "vid4", reading.load(root)).rows[1]
+    beside = again.places[0].entries[0].published
+    assert beside is not None and beside.comparable and again.tag == ""
+    tree, text = _page(chosen, root, tmp_path / "out")
+    signs = {name: [small for small in tree.iter("small") if small.get("class") == name] for name in ("like", "unlike")}
+    assert all("=" in "".join(small.itertext()) for small in signs["like"]) and signs["like"]
+    assert all("≠" in "".join(small.itertext()) for small in signs["unlike"]) and signs["unlike"]
+    assert "What the papers report of these networks, elsewhere" in text
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert (
+        f"27.24 {tables.heading('psnr').write_difference(beside.difference or 0)} = <sup>" in markdown and "≠ <sup>" in markdown
+    )
+    found = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    row = found.set_index(["method", "corpus", "degradation", "protocol", "metric", "clip"]).loc[
+        ("basicvsr_bi", "vid4", "bi_x4", "vid4", "psnr", "")
+    ]
+    assert (float(row["published"]), row["comparable"]) == (27.24, "yes")
+
+
+def test_differences_read_as_signs() -> None:
+    psnr = tables.heading("psnr")
+    assert [psnr.write_difference(value) for value in (0.314, -0.314, 0.001, -0.001)] == ["+0.31", "−0.31", "0.00", "0.00"]
+
+
+# ---------------------------------------------------------------- colours
+
+PAPER = {"page", "card", "head"}
+WRITTEN = {"ink", "soft", "link", "like", "warn"}
+
+
+def _linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[index : index + 2], 16) for index in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.2, relative luminance and contrast ratio."""
+    light, dark = sorted((float(_linear(colour) @ [0.2126, 0.7152, 0.0722]) for colour in (one, other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _themes() -> list[dict[str, str]]:
+    style = (ROOT / "pipelines" / "report" / "style.css.j2").read_text()
+    found = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
+    assert len(found) == 2 and found[0].keys() == found[1].keys()
+    return found
+
+
+def test_a_chart_can_be_read_without_colour() -> None:
+    styles = charts.series([f"method_{index}" for index in range(charts.MOST)], {"method_0"})
+    assert len({(style.marker, style.line) for style in styles}) == charts.MOST
+    assert len({(style.glyph, style.colour) for style in styles}) >= charts.MOST - 1
+
+
+def test_text_and_marks_stand_out_in_light_and_dark() -> None:
+    for theme in _themes():
+        for paper in PAPER:
+            for name in WRITTEN | {f"c{index}" for index in range(charts.COLOURS)}:
+                assert _contrast(theme[name], theme[paper]) >= 4.5, (name, paper)
+        assert _contrast(theme["warn"], theme["warn-back"]) >= 4.5
+        assert _contrast(theme["edge"], theme["card"]) >= 3
 
 
 # ---------------------------------------------------------------- damage and versions

@@ -128,6 +128,31 @@ def test_a_second_repro_runs_nothing(project: Project) -> None:
     assert (project.root / "dvc.lock").read_bytes() == before
 
 
+def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(project: Project, tmp_path: Path) -> None:
+    stage, path = "evaluate_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
+    params, plain = (project.root / "params.yaml").read_bytes(), json.loads(path.read_text())
+
+    def measure(*metrics: str) -> None:
+        project.change(lambda params: params["tests"]["corpora"]["parallax"].update(metrics=list(metrics)))
+
+    measure("psnr", "niqe", "tof_farneback")
+    shown = project.run("dvc", "repro", "--single-item", stage, XDG_CACHE_HOME=str(tmp_path))
+    found = json.loads(path.read_text())["protocols"]
+    (clip,) = found["y"]["clips"]
+    assert found["y"]["metrics"]["psnr"] == plain["protocols"]["y"]["metrics"]["psnr"]
+    assert set(found["y"]["metrics"]) == set(found["y"]["clips"][clip]["metrics"]) == {"psnr", "tof_farneback"}
+    assert set(found["rgb"]["metrics"]) == {"psnr"} and found["rgb"]["skipped"] == {}  # the others do not depend on the protocol
+    assert list(found["y"]["skipped"]) == ["niqe"] and "niqe_pris_params.npz" in found["y"]["skipped"]["niqe"]
+    assert f"skipped niqe, {found['y']['skipped']['niqe']}" in shown
+    measure("psnr", "ms_ssim")
+    shown = project.run("dvc", "repro", "--single-item", stage, status=255)
+    assert f"clip '{clip}' frame 0 is 96x64, too small for protocol 'y' with psnr and ms_ssim" in shown
+    assert "Traceback" not in shown and not path.exists()
+    (project.root / "params.yaml").write_bytes(params)
+    project.run("dvc", "repro", "--single-item", stage)
+    assert json.loads(path.read_text()) == plain and "up to date" in project.run("dvc", "repro")
+
+
 def test_outputs_name_no_machine(project: Project) -> None:
     for folder in ("data", "results", "report"):
         for path in (project.root / folder).rglob("*"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from models import Network
 from models.resize import imresize
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.errors import VSRError
-from pipelines.evaluation import protocols
+from pipelines.evaluation import metrics, protocols
 from pipelines.evaluation.cost import cost
 from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
 from pipelines.evaluation.restore import quantise, restore, to_tensor, windows
+from pipelines.evaluation.score import Row
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -124,6 +126,30 @@ def test_quantisation_clips_and_rounds() -> None:
     assert quantise(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
 
 
+class Faulty(Spy):
+    """Gives one value that is no number, in the frame of that brightness."""
+
+    def __init__(self, frame: int, value: float) -> None:
+        super().__init__()
+        self.frame, self.value = frame, value
+
+    def forward(self, clip: Tensor) -> Tensor:
+        restored = super().forward(clip)
+        restored[:, [number == self.frame for number in self.passes[-1]], 1, 0, 2] = self.value
+        return restored
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_refused(value: float) -> None:
+    restored = restore(Faulty(7, value), numbered(9), window=5, overlap=1)
+    with pytest.raises(VSRError, match="^restored frame 7 has values that are not finite numbers"):
+        for given_, _ in enumerate(restored):
+            assert given_ < 7
+    hr = [frame.repeat(2, 0).repeat(2, 1) for frame in numbered(9, 8, 8)]
+    with pytest.raises(VSRError, match="^clip 'c': restored frame 7 has values"):
+        evaluate_clip(Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, window=5, overlap=1)
+
+
 def test_restoring_does_not_leak_its_inference_mode() -> None:
     for _ in restore(Spy(), numbered(2), window=2, overlap=0):
         assert not torch.is_inference_mode_enabled()
@@ -212,10 +238,19 @@ def shrink(frame: np.ndarray) -> np.ndarray:
 def test_published_numbers_of_bicubic_on_vid4(clip: str, psnr: float, ssim: float, shared_data: Path) -> None:
     truth = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))]
     lr = [shrink(frame) for frame in truth]
-    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), [protocols.get("vid4")], window=10, overlap=0)
-    values = {metric: np.mean([row["value"] for row in found.rows if row["metric"] == metric]) for metric in ("psnr", "ssim")}
-    assert values["psnr"] == pytest.approx(psnr, abs=0.0006)
-    assert values["ssim"] == pytest.approx(ssim, abs=0.00006)
+    chosen = [protocols.get("vid4")]
+    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), chosen, BOTH, window=10, overlap=0)
+    (score,) = found.scores
+    assert score.values["psnr"] == pytest.approx(psnr, abs=0.0006)
+    assert score.values["ssim"] == pytest.approx(ssim, abs=0.00006)
+
+
+BOTH = {name: ["psnr", "ssim"] for name in ("rgb", "y", "vid4", "vimeo90k_slow")}
+NOTHING_SKIPPED: dict[str, dict[str, str]] = {"rgb": {}, "y": {}}
+
+
+def rows(result: ClipResult) -> list[Row]:
+    return [row for score in result.scores for row in score.rows]
 
 
 def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int = 31) -> ClipResult:
@@ -223,7 +258,7 @@ def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int 
     hr = noise(seed, count, height, width)
     lr = [shrink(frame) for frame in hr]
     chosen = [protocols.get("rgb"), protocols.get("y")]
-    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, window=3, overlap=1)
+    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, BOTH, window=3, overlap=1)
 
 
 def test_evaluating_a_clip() -> None:
@@ -231,8 +266,8 @@ def test_evaluating_a_clip() -> None:
     hr = noise(3, 5, 26, 31)
     enlarged = quantise(imresize(to_tensor([shrink(hr[2])])[0], 4))
     error = (enlarged.astype(float) - hr[2][:24, :28]) ** 2
-    chosen = [row for row in found.rows if (row["frame"], row["protocol"], row["metric"]) == (2, "rgb", "psnr")]
-    assert len(found.rows) == 5 * 2 * 2
+    chosen = [row for row in rows(found) if (row["frame"], row["protocol"], row["metric"]) == (2, "rgb", "psnr")]
+    assert len(rows(found)) == 5 * 2 * 2
     assert chosen[0]["value"] == pytest.approx(10 * np.log10(255**2 / error.mean()))
     assert (found.frames, found.lr, found.device) == (5, (6, 7), "cpu") and found.seconds_per_frame > 0
     assert np.array_equal(found.sample["restored"], enlarged) and np.array_equal(found.sample["bicubic"], enlarged)
@@ -245,22 +280,23 @@ def test_evaluating_a_clip() -> None:
         (noise(0, 2, 24, 28), noise(0, 2, 5, 7), 2, "'c' frame 0: restored is 28x20 but its truth is 28x24"),
         (noise(0, 2, 24, 28), noise(0, 2, 6, 8), 2, "restored is 32x24 but its truth is 28x24"),
         (noise(0, 3, 24, 28), noise(0, 2, 6, 7), 3, "restored clip ends after 2 frames"),
-        (noise(0, 2, 24, 28), noise(0, 2, 6, 7), 3, "has 2 frames but its store says 3"),
-        ([], [], 0, "clip 'c': the clip has no frames"),
+        (noise(0, 2, 24, 28), noise(0, 2, 6, 7), 3, "'c' has 2 frames but 3 were announced"),
+        ([], [], 0, "clip 'c' has 0 frames: nothing is left to score"),
         (noise(0, 1, 8, 8), noise(0, 1, 2, 2), 1, "'c' frame 0 is 8x8, too small"),
     ],
 )
 def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.ndarray], counted: int, message: str) -> None:
     with pytest.raises(VSRError, match=message):
-        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], window=9, overlap=0)
+        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, window=9, overlap=0)
 
 
-def make_store(path: Path, clips: dict[str, list[np.ndarray]]) -> Path:
+def make_store(path: Path, clips: dict[str, list[np.ndarray]], parameters: dict[str, dict[str, str]] | None = None) -> Path:
     for name, frames in clips.items():
         with ClipWriter(path.with_suffix(".parts"), name) as writer:
             for frame in frames:
                 writer.append({"rgb": frame})
-            writer.finish(ClipAttributes("test", 25.0, frames[0].shape[0], frames[0].shape[1]))
+            size = frames[0].shape[:2]
+            writer.finish(ClipAttributes("test", 25.0, *size, parameters=(parameters or {}).get(name, {})))
     assemble(path.with_suffix(".parts"), list(clips), path)
     return path
 
@@ -273,20 +309,39 @@ def test_worker(tmp_path: Path) -> None:
     )
     network = small()
     models.save(network, tmp_path / "model.safetensors")
-    worker = Evaluate(tmp_path / "model.safetensors", *stores, ["y"], 10, 2)
+    both = ["psnr", "ssim"]
+    worker = Evaluate(tmp_path / "model.safetensors", *stores, ["y"], both, 10, 2)
     (found,) = worker("b")
     lr = [shrink(frame) for frame in hr["b"]]
-    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], window=10, overlap=2)
-    assert found.rows == expected.rows
+    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], BOTH, window=10, overlap=2)
+    assert found.scores == expected.scores
     models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
-    (plain,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y", "rgb"], 10, 2)("a")
-    assert {row["protocol"] for row in plain.rows} == {"y", "rgb"}
+    (plain,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y", "rgb"], both, 10, 2)("a")
+    assert [score.protocol for score in plain.scores] == ["y", "rgb"]
     with pytest.raises(VSRError, match="unknown clip"):
         list(worker("c"))
     with pytest.raises(VSRError, match="does not exist"):
-        Evaluate(tmp_path / "none.safetensors", *stores, ["y"], 10, 2)
+        Evaluate(tmp_path / "none.safetensors", *stores, ["y"], both, 10, 2)
     with pytest.raises(VSRError, match="unknown protocol"):
-        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["yy"], 10, 2)
+        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["yy"], both, 10, 2)
+    with pytest.raises(VSRError, match="unknown metric"):
+        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y"], ["psrn"], 10, 2)
+
+
+def test_a_worker_scores_a_clip_by_the_protocols_that_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics of the first protocol stay with it where it does not take a clip."""
+    own = replace(metrics.get("psnr"), name="own", channel="rgb")
+    monkeypatch.setitem(metrics.METRICS, "own", own)
+    hr = {name: noise(seed, 7, 24, 28) for seed, name in enumerate(("slow", "fast"))}
+    stores = (
+        make_store(tmp_path / "hr", hr, {name: {"motion": name} for name in hr}),
+        make_store(tmp_path / "lr", {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}),
+    )
+    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
+    worker = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["vimeo90k_slow", "vimeo90k_t"], ["psnr", "own"], 10, 2)
+    ((slow,), (fast,)) = worker("slow"), worker("fast")
+    found = [[(score.protocol, score.frames, list(score.values)) for score in result.scores] for result in (slow, fast)]
+    assert found == [[("vimeo90k_slow", 1, ["psnr", "own"]), ("vimeo90k_t", 1, ["psnr"])], [("vimeo90k_t", 1, ["psnr"])]]
 
 
 HEADER = {
@@ -304,7 +359,7 @@ COST = {"parameters": 0, "gmacs": 0.0, "gmacs_without_deform": 0.0, "lr": [6, 7]
 def test_results_on_disk(tmp_path: Path) -> None:
     results = [evaluate("night/1", 1), evaluate("day", 2, count=3)]
     folder = tmp_path / "results" / "bicubic"
-    means = write_results(folder, HEADER, results, COST, timing(results))
+    means = write_results(folder, HEADER, results, COST, timing(results), NOTHING_SKIPPED)
     found = json.loads((folder / "metrics.json").read_text())
     assert found["protocols"] == means
     values = {(row["clip"], row["protocol"], row["metric"]): [] for row in pq.read_table(folder / "frames.parquet").to_pylist()}
@@ -312,9 +367,9 @@ def test_results_on_disk(tmp_path: Path) -> None:
         values[row["clip"], row["protocol"], row["metric"]].append(row["value"])
     assert len(values) == 2 * 2 * 2
     for (clip, protocol, metric), frames in values.items():
-        assert found["protocols"][protocol]["clips"][clip][metric] == pytest.approx(np.mean(frames))
+        assert found["protocols"][protocol]["clips"][clip]["metrics"][metric] == pytest.approx(np.mean(frames))
     both = [np.mean(values[clip, "y", "ssim"]) for clip in ("day", "night/1")]
-    assert found["protocols"]["y"]["ssim"] == pytest.approx(np.mean(both))
+    assert found["protocols"]["y"]["metrics"]["ssim"] == pytest.approx(np.mean(both))
     assert found["protocols"]["y"]["frames"] == 8
     assert found["lead_protocol"] == "rgb" and found["applicable"] is True and found["reason"] is None
     assert found["cost"] == COST and all(found[key] == value for key, value in HEADER.items())
@@ -328,9 +383,9 @@ def test_results_on_disk(tmp_path: Path) -> None:
 
 def test_results_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     results = [evaluate("a", 1, count=2), evaluate("b", 2, count=2)]
-    write_results(tmp_path / "one", HEADER, results, COST, timing(results))
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]))
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]))  # replaces the first
+    write_results(tmp_path / "one", HEADER, results, COST, timing(results), NOTHING_SKIPPED)
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]), NOTHING_SKIPPED)
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]), NOTHING_SKIPPED)  # replaces the first
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     assert len(files) == 3 + 2 * 4
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
@@ -351,8 +406,8 @@ def test_a_method_that_does_not_apply(tmp_path: Path) -> None:
 
 def test_results_without_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VSRError, match="at least one"):
-        write_results(tmp_path / "none", HEADER, [], COST, {})
+        write_results(tmp_path / "none", HEADER, [], COST, {}, NOTHING_SKIPPED)
     twice = [evaluate("a", 1, count=1)] * 2
     with pytest.raises(VSRError, match="each once"):
-        write_results(tmp_path / "none", HEADER, twice, COST, {})
+        write_results(tmp_path / "none", HEADER, twice, COST, {}, NOTHING_SKIPPED)
     assert not (tmp_path / "none").exists()

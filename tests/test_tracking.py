@@ -1,4 +1,4 @@
-"""MLflow runs are found again, never doubled; metrics, images and models arrive; a dead server is told quickly."""
+"""MLflow runs are found again, nothing in them is doubled; metrics, images and models arrive; a dead server is told quickly."""
 
 from __future__ import annotations
 
@@ -127,6 +127,68 @@ def test_metrics_keep_nan_and_cap_infinite_psnr(store: str) -> None:
     assert values["a_b_c"] == 1.5
     assert values["m1199"] == 1199.0
     assert [point.step for point in client.get_metric_history(run.id, "psnr_y")] == [7]
+
+
+def test_work_done_twice_is_logged_once(store: str) -> None:
+    def work(first: int, last: int) -> None:
+        run = start()
+        for step in range(first, last):
+            run.metrics(step, {"loss": 1.0 / (step + 1)})
+        run.metrics(last - 1, {"psnr": 30.0})
+        run.images(last - 1, {"clip": np.full((8, 8, 3), last, np.uint8)})
+
+    work(0, 5)
+    work(3, 8)  # a training that goes on from a checkpoint passes some steps again
+    work(0, 8)
+    client = MlflowClient(store)
+    (run,) = runs(store)
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(8))
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "psnr")] == [4, 7]
+    files = [file.path for file in client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
+    assert sorted(file.split("+")[2] for file in files) == ["4", "7"]
+
+
+def test_an_alias_is_on_the_newest_version_of_a_name(store: str) -> None:
+    for version, (name, sha256) in enumerate([("a", "1" * 64), ("b", "2" * 64), ("a", "3" * 64)], 1):
+        run = start(f"key{version}", name=name)
+        for _ in range(2):
+            run.model(name, f"data/trained/{name}/model.safetensors", sha256, registered="vsr")
+    client = MlflowClient(store)
+    assert len(client.search_model_versions("name = 'vsr'")) == 3
+    for of, version in (("a", "3"), ("b", "2"), ("a", "3")):
+        assert tracking.alias("vsr", "best-suite", of)
+        best = client.get_model_version_by_alias("vsr", "best-suite")
+        assert (str(best.version), best.tags["vsr.model.name"]) == (version, of)
+    assert not tracking.alias("vsr", "best-suite", "c")
+    assert str(client.get_model_version_by_alias("vsr", "best-suite").version) == "3"
+    # By reference: what DVC keeps is not kept a second time.
+    assert best.source.startswith("models:/") and best.tags["vsr.model.path"] == "data/trained/a/model.safetensors"
+
+
+def test_runs_are_listed_by_what_they_are_tagged_with(store: str) -> None:
+    assert tracking.runs("vsr/methods") == {}
+    made = [start(f"key{index}", tags={"vsr.method": "ab"[index % 2]}) for index in range(3)]
+    assert set(tracking.runs("vsr/methods")) == set(made)
+    made[1].tag({"vsr.method": "a"})
+    found = tracking.runs("vsr/methods", "tags.`vsr.method` = 'a'")
+    assert set(found) == set(made)
+    assert found[made[0]]["vsr.run_key"] == "key0"
+
+
+def test_a_view_is_saved_once(store: str) -> None:
+    def save(title: str) -> str:
+        shown = {"params": ["name"], "metrics": ["y/psnr"], "against": "cost/parameters", "images": ["a:b"]}
+        tracking.view("vsr/methods", "suite", title=title, where="", **shown)  # type: ignore[arg-type]
+        (view,) = (value for key, value in tags().items() if key == "mlflow.sharedViewState.suite")
+        return view
+
+    def tags() -> dict[str, str]:
+        return MlflowClient(store).get_experiment_by_name("vsr/methods").tags
+
+    first = save("one")
+    assert save("one") == first
+    assert save("other") != first
+    assert len([key for key in tags() if key.startswith("mlflow.sharedViewState.")]) == 1
 
 
 def test_images_artifacts_and_the_model_by_reference(store: str, tmp_path: Path) -> None:

@@ -49,11 +49,12 @@ class Footage:
         return read_frames(self.path)
 
 
-def open_source(path: Path) -> dict[str, Footage]:
+def open_source(path: Path, failures: dict[str, str] | None = None) -> dict[str, Footage]:
     """The clips of SRC by name, in natural order.
 
     Args:
         path: a video file, a folder of PNG frames, or a folder of these.
+        failures: takes the reasons by name of the clips of a folder that cannot be opened; without it, the first is an error.
 
     Raises:
         VSRError: the path is missing, empty, or neither of these; a clip in it is damaged, has
@@ -76,11 +77,18 @@ def open_source(path: Path) -> dict[str, Footage]:
     if images:
         name = path.resolve().name
         return {name: _frames(name, path, alone=True)}
-    clips = {name: _video(name, file, alone=False) for name, file in video_files(path).items()} if videos else {}
-    for name, folder in (clip_folders(path) if folders else {}).items():
-        if name in clips:
-            raise VSRError(f"{folder} and {clips[name].path.name} would both be the clip {name!r}: rename one.")
-        clips[name] = _frames(name, folder, alone=False)
+    files = video_files(path) if videos else {}
+    below = clip_folders(path) if folders else {}
+    for name in sorted(files.keys() & below.keys()):
+        raise VSRError(f"{below[name]} and {files[name].name} would both be the clip {name!r}: rename one.")
+    clips = {}
+    for name, place in {**files, **below}.items():
+        try:
+            clips[name] = _video(name, place, alone=False) if name in files else _frames(name, place, alone=False)
+        except VSRError as error:
+            if failures is None:
+                raise
+            failures.setdefault(name, str(error))
     return clips
 
 

@@ -1,4 +1,4 @@
-"""Video files in and out, and coding as a degradation: the only module that knows ffmpeg.
+"""Video files in and out, coding as a degradation, and VMAF: the only module that knows ffmpeg.
 
 The binary is the one that imageio-ffmpeg ships (`IMAGEIO_FFMPEG_EXE` names another); its argument
 lists are built by ffmpeg-python. Frames pass through pipes, decoded ones as binary PPM, whose header
@@ -17,12 +17,14 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import re
 import shlex
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -46,8 +48,12 @@ PixelFormat = Literal["yuv420p", "yuv422p", "yuv444p"]
 CHROMA: dict[PixelFormat, tuple[int, int]] = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1)}
 """Pixels per chroma sample, (down, across): sides have to be multiples of these."""
 
+VMAF_SMALLEST = 33
+"""Pixels along a side. With less, libvmaf's coarsest VIF (an eighth of the size) has no room, and equal frames do not count as such."""
+
 _SWSCALE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _DAMAGE = re.compile(r"^\[.*(?:ended prematurely|corrupt|partial file|moov atom not found)", re.IGNORECASE | re.MULTILINE)
+_VMAF_LOG = "vmaf.json"
 _DISCARD = 4  # AV_PKT_FLAG_DISCARD: decoded but not shown, as frames before the start of an edit list
 
 
@@ -276,6 +282,90 @@ def _coder_version(encoder: Encoder, stream: Path) -> str:
     return f"x264 {found[1].decode()}" if found else "x264"
 
 
+class Vmaf:
+    """VMAF of one clip by libvmaf, whose pairs of frames come one by one; frames go straight to ffmpeg and are not kept.
+
+    Luma is given as it is, so no conversion of ffmpeg's comes in between; the models look at luma alone. One thread.
+
+    Args:
+        model: a model that is built into libvmaf, by its version.
+
+    Raises:
+        VSRError: ffmpeg has no libvmaf.
+    """
+
+    def __init__(self, model: str) -> None:
+        check_vmaf()
+        self._model = model
+        self._frames = 0
+
+    def add(self, restored: np.ndarray, truth: np.ndarray) -> None:
+        """Take the next pair.
+
+        Args:
+            restored: luma, (H, W) uint8.
+            truth: likewise.
+
+        Raises:
+            VSRError: a side is shorter than `VMAF_SMALLEST`, frames differ in size, or libvmaf fails.
+        """
+        if not self._frames:
+            self._begin(*truth.shape)
+        for frame in (restored, truth):
+            if frame.shape != self._shape:
+                sizes = " but ".join(f"{width}x{height}" for height, width in (frame.shape, self._shape))
+                raise VSRError(f"VMAF was given a frame of {sizes} before: give frames of one size.")
+        for plane in (restored, self._colours, truth, self._colours):
+            if not self._sink.write(plane):
+                self._sink.finish()
+                raise VSRError("VMAF failed, ffmpeg ended early and gave no reason: set IMAGEIO_FFMPEG_EXE to another ffmpeg.")
+        self._frames += 1
+
+    def finish(self) -> tuple[list[float], dict[str, str]]:
+        """The values of all frames, 0 to 100, and what made them: `model`, and the versions `libvmaf` and `ffmpeg`.
+
+        Raises:
+            VSRError: there were no frames, or libvmaf failed.
+        """
+        if not self._frames:
+            raise VSRError("VMAF was given no frames: check the clip's source.")
+        with self._folder, contextlib.closing(self._sink):
+            self._sink.finish()
+            log = json.loads((Path(self._folder.name) / _VMAF_LOG).read_text())
+        values = [float(frame["metrics"]["vmaf"]) for frame in log["frames"]]
+        if len(values) != self._frames:
+            raise VSRError(
+                f"VMAF was given {self._frames} frames and scored {len(values)}: set IMAGEIO_FFMPEG_EXE to another ffmpeg."
+            )
+        made = {"model": self._model, "libvmaf": str(log["version"]), "ffmpeg": _version(_binary(), r"ffmpeg version (\S+)")}
+        return values, made
+
+    def _begin(self, height: int, width: int) -> None:
+        size = f"{width}x{height}"
+        if min(height, width) < VMAF_SMALLEST:
+            raise VSRError(f"frames of {size} are too small for VMAF: give {VMAF_SMALLEST}x{VMAF_SMALLEST} and larger.")
+        self._shape = height, width
+        self._colours = np.full(2 * ((height + 1) // 2) * ((width + 1) // 2), 128, np.uint8)  # of grey, in 4:2:0
+        # Restored and true frames take turns in one pipe: two could wait for each other.
+        pairs = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="yuv420p", s=size).filter_multi_output("split")
+        turns = [pairs[turn].filter("select", f"eq(mod(n,2),{turn})").filter("setpts", "N") for turn in range(2)]
+        options = {"model": f"version={self._model}", "log_fmt": "json", "log_path": _VMAF_LOG, "n_threads": 1}
+        output = ffmpeg.output(ffmpeg.filter(turns, "libvmaf", **options), "pipe:", format="null", fps_mode="passthrough")
+        self._folder = tempfile.TemporaryDirectory(prefix="vsr-vmaf-")
+        self._sink = _Sink(_arguments(output), "VMAF", Path(self._folder.name))
+
+
+def check_vmaf() -> None:
+    """Make sure that ffmpeg has libvmaf.
+
+    Raises:
+        VSRError: there is no ffmpeg, or it was built without; says what to run.
+    """
+    binary = _binary()
+    if not _has_filter(binary, "libvmaf"):
+        raise _lacking(binary, "libvmaf")
+
+
 def check_encoder(encoder: Encoder) -> None:
     """Make sure that ffmpeg has an encoder.
 
@@ -284,10 +374,7 @@ def check_encoder(encoder: Encoder) -> None:
     """
     binary = _binary()
     if not _has_encoder(binary, encoder):
-        raise VSRError(
-            f"{binary} has no {encoder}: unset IMAGEIO_FFMPEG_EXE or set it to an ffmpeg that has, "
-            "or run `pip install --force-reinstall imageio-ffmpeg`."
-        )
+        raise _lacking(binary, encoder)
 
 
 def check_x264() -> None:
@@ -457,6 +544,18 @@ def _has_encoder(binary: str, encoder: str) -> bool:
 
 
 @lru_cache(maxsize=8)
+def _has_filter(binary: str, name: str) -> bool:
+    return f"Filter {name}\n".encode() in _capture([binary, "-hide_banner", "-h", f"filter={name}"]).stdout
+
+
+def _lacking(binary: str, part: str) -> VSRError:
+    return VSRError(
+        f"{binary} has no {part}: unset IMAGEIO_FFMPEG_EXE or set it to an ffmpeg that has, "
+        "or run `pip install --force-reinstall imageio-ffmpeg`."
+    )
+
+
+@lru_cache(maxsize=8)
 def _version(binary: str, pattern: str) -> str:
     found = re.search(pattern, _capture([binary, "-version"]).stdout.decode(errors="replace"))
     return found[1] if found else "unknown"
@@ -574,28 +673,61 @@ def _counted(frames: Generator[np.ndarray, None, None], expected: int, path: Pat
         raise _damaged(path, f"it has {expected} frames, of which {count} can be decoded")
 
 
+class _Sink:
+    """An ffmpeg that takes raw frames on its stdin as they come; it does not outlive this object.
+
+    Args:
+        arguments: ffmpeg's.
+        target: what it makes, as the subject of an error.
+        folder: where it runs.
+    """
+
+    def __init__(self, arguments: Sequence[str], target: str, folder: Path | None = None) -> None:
+        self._process, self._log = _start(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
+        self._target = target
+        self.close = weakref.finalize(self, _stop, self._process, self._log)
+
+    def write(self, frame: np.ndarray) -> bool:
+        """Give it the next frame; False where it has ended early, and `finish` says why."""
+        try:
+            cast(IO[bytes], self._process.stdin).write(np.ascontiguousarray(frame).data)
+        except BrokenPipeError:
+            return False
+        return True
+
+    def finish(self) -> None:
+        """Let it finish.
+
+        Raises:
+            VSRError: it failed, or the disk is full.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            cast(IO[bytes], self._process.stdin).close()
+        self._process.wait()
+        message = self._log()
+        if "No space left on device" in message:
+            raise VSRError(f"{self._target} cannot be written, the disk is full: free some space and run again.")
+        if self._process.returncode:
+            raise VSRError(f"{self._target} failed, ffmpeg says: {_reason(message)}.")
+
+
+def _stop(process: subprocess.Popen[bytes], log: Callable[[], str]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        cast(IO[bytes], process.stdin).close()
+    process.kill()
+    process.wait()
+    log()
+
+
 def _feed(arguments: Sequence[str], frames: Iterable[np.ndarray], target: str, folder: Path | None = None) -> int:
     """Run ffmpeg on raw frames given to its stdin; how many they were."""
-    process, log = _start(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder)
-    stdin = cast(IO[bytes], process.stdin)
     count = 0
-    try:
-        with contextlib.suppress(BrokenPipeError):  # ffmpeg ended early: its message says why
-            for frame in frames:
-                stdin.write(np.ascontiguousarray(frame).data)
-                count += 1
-            stdin.close()
-        process.wait()
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
-        process.kill()
-        process.wait()
-        message = log()
-    if "No space left on device" in message:
-        raise VSRError(f"{target} cannot be written, the disk is full: free some space and run again.")
-    if process.returncode:
-        raise VSRError(f"{target} failed, ffmpeg says: {_reason(message)}.")
+    with contextlib.closing(_Sink(arguments, target, folder)) as sink:
+        for frame in frames:
+            if not sink.write(frame):
+                break
+            count += 1
+        sink.finish()
     return count
 
 

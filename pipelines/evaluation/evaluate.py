@@ -21,11 +21,11 @@ from models.resize import imresize
 from pipelines import networks, whole
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
-from pipelines.errors import VSRError
+from pipelines.errors import VSRError, unknown
 from pipelines.evaluation import protocols as registry
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.restore import quantise, restore, to_tensor
-from pipelines.evaluation.score import Row, Scorer, pairs, summarise
+from pipelines.evaluation.score import ClipScore, Row, Scorer, assigned, pairs, summarise
 
 SAMPLES = ("lr", "bicubic", "restored", "truth")
 
@@ -34,13 +34,13 @@ SAMPLES = ("lr", "bicubic", "restored", "truth")
 class ClipResult:
     """What evaluating one clip gave.
 
-    `rows` are the values per frame, protocol and metric; `seconds_per_frame` is the time from 8-bit LR
+    `scores` are those of each protocol that takes the clip; `seconds_per_frame` is the time from 8-bit LR
     frames to 8-bit restored frames; `sample` holds the middle frame as (H, W, 3) uint8 under the names
     of `SAMPLES`; `lr` is (h, w); `device` and `threads` say where it ran.
     """
 
     clip: str
-    rows: list[Row]
+    scores: list[ClipScore]
     seconds_per_frame: float
     frames: int
     sample: dict[str, np.ndarray]
@@ -57,12 +57,13 @@ class Evaluate:
         hr: path of the store of HR clips.
         lr: path of the store of LR clips.
         protocols: names of protocols.
+        metrics: names of metrics that can be computed here; `assigned` says which protocol has which.
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass that has a neighbour there.
-        device: where the network runs.
+        device: where the network and the metrics run.
 
     Raises:
-        VSRError: the checkpoint, a store or a protocol cannot be used.
+        VSRError: the checkpoint, a store, a protocol or a metric cannot be used.
     """
 
     def __init__(
@@ -71,25 +72,31 @@ class Evaluate:
         hr: Path | str,
         lr: Path | str,
         protocols: Sequence[str],
+        metrics: Sequence[str],
         window: int,
         overlap: int,
         device: str = "cpu",
     ) -> None:
         self.network = networks.load(checkpoint)
         self._protocols = [registry.get(name) for name in protocols]
+        self._metrics = assigned(self._protocols, metrics)
         self._hr, self._lr = Store(hr), Store(lr)
         self._window, self._overlap, self._device = window, overlap, device
 
     def __call__(self, clip: str) -> Iterator[ClipResult]:
         """Evaluate the clip of that name; gives one result."""
-        frames = self._lr.clips[clip].frames if clip in self._lr.clips else 0
+        for store in (self._hr, self._lr):
+            if clip not in store.clips:
+                raise unknown(f"clip of {store.path}", clip, store.clips)
+        parameters = self._hr.clips[clip].attributes.parameters
         yield evaluate_clip(
             self.network,
             self._hr.frames(clip),
             self._lr.frames(clip),
             clip,
-            frames,
-            self._protocols,
+            self._lr.clips[clip].frames,
+            [protocol for protocol in self._protocols if protocol.takes(parameters)],
+            self._metrics,
             window=self._window,
             overlap=self._overlap,
             device=self._device,
@@ -103,11 +110,11 @@ def evaluate_clip(
     clip: str,
     frames: int,
     protocols: Sequence[Protocol],
+    metrics: Mapping[str, Sequence[str]],
     *,
     window: int,
     overlap: int,
-    metrics: Sequence[str] = ("psnr", "ssim"),
-    device: torch.device | str = "cpu",
+    device: str = "cpu",
 ) -> ClipResult:
     """Restore a clip and score it by several protocols, with one pass over its frames.
 
@@ -119,10 +126,10 @@ def evaluate_clip(
         clip: its name.
         frames: how many it has, which says the middle one.
         protocols: what of it is scored.
+        metrics: names of metrics that can be computed here, by name of protocol, see `assigned`.
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass, see `restore`.
-        metrics: names of metrics.
-        device: where the network runs.
+        device: where the network and the metrics run, `cpu` or `cuda`.
 
     Raises:
         VSRError: the clips do not belong together, cannot be restored, or there is nothing to score.
@@ -137,7 +144,7 @@ def evaluate_clip(
             yield frame
 
     clock = _Clock()
-    scorers = [Scorer(clip, protocol, metrics) for protocol in protocols]
+    scorers = [Scorer(clip, frames, protocol, metrics[protocol.name], device) for protocol in protocols]
     restored_frames = clock.time(restore(network, passing(), window=window, overlap=overlap, device=device))
     try:
         for index, (restored, truth) in enumerate(pairs(restored_frames, hr, clip)):
@@ -148,11 +155,9 @@ def evaluate_clip(
                 sample.update(restored=restored, truth=truth, bicubic=_bicubic(sample["lr"], restored, network.scale))
     except VSRError as error:
         raise error if repr(clip) in str(error) else VSRError(f"clip {clip!r}: {error}") from error
-    if clock.count != frames:
-        raise VSRError(f"clip {clip!r} has {clock.count} frames but its store says {frames}: run the stage that makes it again.")
     return ClipResult(
         clip=clip,
-        rows=[row for scorer in scorers for row in scorer.rows()],
+        scores=[scorer.finish() for scorer in scorers],
         seconds_per_frame=clock.seconds / clock.count,
         frames=frames,
         sample={name: sample[name] for name in SAMPLES},
@@ -217,12 +222,13 @@ def write_results(
     results: Sequence[ClipResult],
     cost: Mapping[str, Any],
     timing: Mapping[str, Any],
+    skipped: Mapping[str, Mapping[str, str]],
 ) -> dict[str, dict[str, Any]]:
     """Write the results of a method on a pair; the folder appears whole, an older one is replaced.
 
     ================== =====================================================================
     `metrics.json`     the header, the means by protocol and clip, the cost
-    `frames.parquet`   clip, frame, protocol, metric, value
+    `frames.parquet`   clip, frame (-1 for a clip's own value), protocol, metric, value
     `timing.json`      what differs from run to run
     `samples/<clip>/`  the middle frame: `lr.png`, `bicubic.png`, `restored.png`, `truth.png`
     ================== =====================================================================
@@ -231,29 +237,40 @@ def write_results(
 
     Args:
         folder: where to.
-        header: `method`, `network`, `corpus`, `degradation`, `split`, `notes`, `inputs`.
+        header: `method`, `network`, `profile`, `weights`, `corpus`, `degradation`, `split`, `notes`, `inputs`.
         results: one per clip.
         cost: of `cost`, with `lr`: [h, w].
         timing: of `timing`.
+        skipped: the protocols, the first of which leads, and for each the metrics that could not be computed, with the reason.
 
     Returns:
         The means by protocol, see `summarise`.
 
     Raises:
-        VSRError: there are no results, or two of one clip.
+        VSRError: there are no results, none by one of the protocols, or two of one clip.
     """
     results = sorted(results, key=lambda result: result.clip)
     names = [result.clip for result in results]
     if not names or len(set(names)) < len(names):
         raise VSRError(f"{folder} cannot be written from the clips {names}: evaluate at least one, and each once.")
-    rows = [row for result in results for row in result.rows]
-    used = list(dict.fromkeys(row["protocol"] for row in rows))
-    means = {name: summarise(row for row in rows if row["protocol"] == name) for name in used}
-    found = {**header, "applicable": True, "reason": None, "lead_protocol": used[0], "protocols": means, "cost": dict(cost)}
+    scores = [score for result in results for score in result.scores]
+    means = {
+        protocol: summarise([score for score in scores if score.protocol == protocol], reasons)
+        for protocol, reasons in skipped.items()
+    }
+    found = {
+        **header,
+        "applicable": True,
+        "reason": None,
+        "lead_protocol": next(iter(means)),
+        "protocols": means,
+        "measured_with": {name: details for score in scores for name, details in score.details.items()},
+        "cost": dict(cost),
+    }
     with whole.folder(folder) as building:
         _write_json(building / "metrics.json", found)
         _write_json(building / "timing.json", timing)
-        _write_frames(building / "frames.parquet", rows)
+        _write_frames(building / "frames.parquet", [row for score in scores for row in score.rows])
         for result in results:
             _write_sample(building / "samples" / urllib.parse.quote(result.clip, safe=" ()"), result.sample)
     return means

@@ -1,4 +1,4 @@
-"""How papers score: on which channel, without which border, on which frames.
+"""How papers score: on which channel, without which border, on which frames of which clips.
 
 Numbers of different protocols are not comparable: the border and the skipped frames alone move a Vid4 clip by
 0.8 dB.
@@ -6,64 +6,111 @@ Numbers of different protocols are not comparable: the border and the skipped fr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from pipelines.errors import VSRError, unknown
 from pipelines.evaluation.metrics import luma
 
+MOTIONS = ("slow", "medium", "fast")
+
 
 @dataclass(frozen=True)
 class Protocol:
-    """What of a clip is scored.
+    """What of a clip is scored, and of which clips.
 
     Args:
         name: how params and results call it.
         channel: "y", luma of BT.601 unrounded, or "rgb", all three channels together.
         border: pixels left out at each side of a frame.
         skip: frames left out at each end of a clip.
+        frames: "all" of them, or the "centre" one alone.
+        motion: only clips whose HR clip has this as its parameter `motion`; None for all clips.
         source: who scores like this.
 
     Raises:
-        VSRError: the channel is not one of these, or a number is negative.
+        VSRError: the channel, the frames or the motion is not one of these, or a number is negative.
     """
 
     name: str
     channel: Literal["y", "rgb"]
     border: int = 0
     skip: int = 0
+    frames: Literal["all", "centre"] = "all"
+    motion: Literal["slow", "medium", "fast"] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
         if self.channel not in ("y", "rgb"):
             raise unknown("channel", self.channel, ("y", "rgb"))
+        if self.frames not in ("all", "centre"):
+            raise unknown("choice of frames", self.frames, ("all", "centre"))
+        if self.motion is not None and self.motion not in MOTIONS:
+            raise unknown("motion", self.motion, MOTIONS)
         if self.border < 0 or self.skip < 0:
             raise VSRError(f"protocol {self.name!r} leaves out {self.border} px and {self.skip} frames: give 0 or more.")
 
-    def select(self, frame: np.ndarray) -> np.ndarray:
+    def takes(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a clip is scored, by the parameters that the manifest of HR clips has of it."""
+        return self.motion is None or parameters.get("motion") == self.motion
+
+    def kept(self, frames: int) -> range:
+        """Which frames are scored of a clip of so many; may be none."""
+        if self.frames == "centre":
+            return range(frames // 2, min(frames, frames // 2 + 1))
+        return range(self.skip, frames - self.skip)
+
+    def select(self, frame: np.ndarray, channel: Literal["protocol", "rgb", "luma"] = "protocol") -> np.ndarray:
         """What is scored of a frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
+            channel: the protocol's own, or what a metric looks at whatever the protocol says.
 
         Returns:
             (H - 2 border, W - 2 border) or the same with 3 channels, float64 on the 8-bit scale.
         """
         height, width = frame.shape[:2]
         inside = frame[self.border : height - self.border, self.border : width - self.border]
-        return luma(inside) if self.channel == "y" else inside.astype(np.float64)
+        grey = self.channel == "y" if channel == "protocol" else channel == "luma"
+        return luma(inside) if grey else inside.astype(np.float64)
 
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
+        Protocol("own", "y", source="this project's: luma, whole frame, all frames"),
         Protocol("y", "y", source="luma, whole frame, all frames"),
         Protocol("rgb", "rgb", source="RGB, whole frame, all frames"),
+        Protocol("reds4", "rgb", source="REDS4 as EDVR and its successors score it (Wang et al., CVPRW 2019)"),
         Protocol("vid4", "y", source="Vid4 as BasicVSR and its successors score it (Chan et al., CVPR 2021)"),
         Protocol("vid4_duf", "y", border=8, skip=2, source="Vid4 as DUF scores it (Jo et al., CVPR 2018)"),
-        Protocol("reds4", "rgb", source="REDS4 as EDVR and its successors score it (Wang et al., CVPRW 2019)"),
+        Protocol(
+            "vimeo90k_t", "y", frames="centre", source="Vimeo-90K-T as EDVR and BasicVSR score it: the fourth of seven frames"
+        ),
+        *(
+            Protocol(
+                f"vimeo90k_{motion}",
+                "y",
+                frames="centre",
+                motion=motion,  # type: ignore[arg-type]  # it checks the motion
+                source=f"the {motion} clips of Vimeo-90K-T as RBPN lists them (Haris et al., CVPR 2019): the fourth of seven frames",
+            )
+            for motion in MOTIONS
+        ),
+        Protocol("udm10", "y", source="UDM10 as BasicVSR and its successors score it (Chan et al., CVPR 2021)"),
+        Protocol("compressed", "y", source="H.264 at CRF 15, 25 and 35 as SDATC scores it: luma on REDS4 too"),
+        Protocol("rendering", "rgb", source="rendered scenes as RDG scores them: RGB, all frames"),
+        Protocol(
+            "space_time",
+            "y",
+            source="space-time super-resolution as Zooming Slow-Mo scores it (Xiang et al., CVPR 2020): luma of all frames that "
+            "come out, those that were given and those made in between",
+        ),
+        Protocol("arbitrary_scale", "rgb", source="REDS4 at any scale as DCGU scores it: RGB, all frames"),
     )
 }
 

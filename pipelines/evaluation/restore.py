@@ -42,7 +42,7 @@ def restore(
 
     Raises:
         VSRError: the windows do not fit together, the clip is shorter than the network needs, or its
-            frames differ in size or are too small for the network.
+            frames differ in size or are too small for the network; or what it gives is not finite.
     """
     if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
         raise VSRError(
@@ -53,11 +53,13 @@ def restore(
         overlap = network.window // 2
     network.eval().to(device)
     clip: list[np.ndarray] = []
+    given = 0
     for clip, first, last in windows(_checked(frames), window, overlap):
         if len(clip) < network.min_frames:
             raise VSRError(f"the clip has {len(clip)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
         for restored in _restored(network, to_tensor(clip)[None].to(device), first, last):
-            yield quantise(restored)
+            yield quantise(restored, f"restored frame {given}")
+            given += 1
     if not clip:
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
@@ -84,8 +86,17 @@ def windows(frames: Iterable[np.ndarray], window: int, overlap: int) -> Iterator
         yield kept[start - base :], given - start, end - start
 
 
-def quantise(frame: Tensor) -> np.ndarray:
-    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit."""
+def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit.
+
+    Raises:
+        VSRError: a value is infinite or not a number, so there is no such frame; `name` is what the error calls it.
+    """
+    if not torch.isfinite(frame).all():
+        raise VSRError(
+            f"{name} has values that are not finite numbers: the network's parameters are damaged or its training "
+            "diverged, train it again or give it other parameters."
+        )
     return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
 

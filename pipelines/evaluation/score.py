@@ -1,21 +1,28 @@
-"""Scores of clips: per frame, then mean of frames, then mean of clips."""
+"""Scores of clips: frame by frame, then the mean of frames or the clip's own value, then the mean of clips."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, TypedDict
+from typing import Any, TypedDict, runtime_checkable
+from typing import Protocol as Interface
 
 import numpy as np
 
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics as registry
+from pipelines.evaluation.metrics import Metric
 from pipelines.evaluation.protocols import Protocol
+
+OWN = -1
+"""The frame number of a value that is a clip's own."""
 
 
 class Row(TypedDict):
-    """One value: of a metric, for one frame of a clip, by a protocol."""
+    """One value: of a metric, for one frame of a clip or for the clip (frame `OWN`), by a protocol."""
 
     clip: str
     frame: int
@@ -24,23 +31,61 @@ class Row(TypedDict):
     value: float
 
 
+@runtime_checkable
+class Detailed(Interface):
+    """A measure that knows the versions of the tool that it works with."""
+
+    def details(self) -> dict[str, str]:
+        """What and which version, once the clip is finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """A clip by one protocol.
+
+    `rows` are all that was measured, `values` the clip's by metric, `parts` what it adds to metrics of the whole set.
+    `frames` were scored, of which `lossless` have their PSNR at the cap. `details` are what a metric says of the tool that
+    it was measured with, e.g. its version.
+    """
+
+    clip: str
+    protocol: str
+    rows: list[Row]
+    values: dict[str, float]
+    parts: dict[str, Any]
+    frames: int
+    lossless: int
+    details: dict[str, dict[str, str]]
+
+
 class Scorer:
     """Scores a clip frame by frame as it comes; frames are not kept.
 
     Args:
         clip: its name, for rows and errors.
+        frames: how many it has.
         protocol: what of it is scored.
-        metrics: names of metrics.
+        metrics: names of metrics that can be computed here.
+        device: where they are computed, `cpu` or `cuda`.
 
     Raises:
-        VSRError: there is no such metric.
+        VSRError: there is no such metric, or the protocol keeps none of the frames.
     """
 
-    def __init__(self, clip: str, protocol: Protocol, metrics: Sequence[str] = ("psnr", "ssim")) -> None:
+    def __init__(self, clip: str, frames: int, protocol: Protocol, metrics: Sequence[str], device: str = "cpu") -> None:
         self.clip = clip
         self.protocol = protocol
-        self._metrics = {name: registry.get(name) for name in metrics}
+        self._announced = frames
+        self._kept = protocol.kept(frames)
+        self._metrics = [registry.get(name) for name in dict.fromkeys(metrics)]
+        if not self._kept:
+            left_out = f", {2 * protocol.skip} fewer in protocol {protocol.name!r}" if protocol.skip else ""
+            raise VSRError(f"clip {clip!r} has {frames} frames{left_out}: nothing is left to score, give more.")
+        self._measures = {metric.name: metric.build(device) for metric in self._metrics}
+        self._smallest = 2 * protocol.border + max((metric.smallest for metric in self._metrics), default=1)
         self._frames = 0
+        self._lossless = 0
         self._rows: list[Row] = []
 
     def add(self, restored: np.ndarray, truth: np.ndarray) -> None:
@@ -51,7 +96,7 @@ class Scorer:
             truth: (H, W, 3) uint8 RGB.
 
         Raises:
-            VSRError: sizes differ, or too little is left inside the border for the metrics.
+            VSRError: sizes differ, too little is left inside the border for the metrics, or one of them has no value.
         """
         frame, self._frames = self._frames, self._frames + 1
         where = f"clip {self.clip!r} frame {frame}"
@@ -59,30 +104,87 @@ class Scorer:
         _check(truth, where, "true")
         if restored.shape != truth.shape:
             raise VSRError(f"{where}: restored is {_size(restored)} but its truth is {_size(truth)}: give frames of one size.")
-        smallest = 2 * self.protocol.border + (registry.SMALLEST if "ssim" in self._metrics else 1)
-        if min(truth.shape[:2]) < smallest:
+        if min(truth.shape[:2]) < self._smallest:
+            names = " and ".join(metric.name for metric in self._metrics)
             raise VSRError(
-                f"{where} is {_size(truth)}, too small for protocol {self.protocol.name!r} with "
-                f"{' and '.join(self._metrics)}: give frames of at least {smallest}x{smallest}, or less border."
+                f"{where} is {_size(truth)}, too small for protocol {self.protocol.name!r} with {names}: "
+                f"give frames of at least {self._smallest}x{self._smallest}, or less border."
             )
-        if frame < self.protocol.skip:
+        if frame not in self._kept:
             return
         pair = self.protocol.select(restored), self.protocol.select(truth)
-        for name, function in self._metrics.items():
-            self._rows.append(Row(clip=self.clip, frame=frame, protocol=self.protocol.name, metric=name, value=function(*pair)))
+        self._lossless += registry.psnr(*pair) >= registry.PSNR_CAP
+        seen = {"protocol": pair}
+        for metric in self._metrics:
+            if metric.channel not in seen:
+                seen[metric.channel] = (
+                    self.protocol.select(restored, metric.channel),
+                    self.protocol.select(truth, metric.channel),
+                )
+            with _at(where, metric):
+                value = self._measures[metric.name].add(*seen[metric.channel])
+            if value is not None:
+                self._keep(frame, metric, value, where)
 
-    def rows(self) -> list[Row]:
-        """The values of the frames that the protocol keeps, once all have been added.
+    def finish(self) -> ClipScore:
+        """The clip's scores, once all of its frames have been added.
 
         Raises:
-            VSRError: it keeps none.
+            VSRError: they were more or fewer than announced, or a metric has no value.
         """
-        last = self._frames - self.protocol.skip
-        rows = [row for row in self._rows if row["frame"] < last]
-        if not rows:
-            left_out = f", {2 * self.protocol.skip} fewer in protocol {self.protocol.name!r}" if self.protocol.skip else ""
-            raise VSRError(f"clip {self.clip!r} has {self._frames} frames{left_out}: nothing is left to score, give more.")
-        return rows
+        if self._frames != self._announced:
+            raise VSRError(
+                f"clip {self.clip!r} has {self._frames} frames but {self._announced} were announced: make it again from its source."
+            )
+        where = f"clip {self.clip!r}"
+        values: dict[str, float] = {}
+        parts: dict[str, Any] = {}
+        for metric in self._metrics:
+            with _at(where, metric):
+                found = self._measures[metric.name].finish()
+            if metric.combine is not None:
+                parts[metric.name] = found
+            elif found is not None:
+                values[metric.name] = self._keep(OWN, metric, found, where)
+            else:
+                values[metric.name] = _mean([row["value"] for row in self._rows if row["metric"] == metric.name])
+        told = {name: measure.details() for name, measure in self._measures.items() if isinstance(measure, Detailed)}
+        return ClipScore(self.clip, self.protocol.name, self._rows, values, parts, len(self._kept), self._lossless, told)
+
+    def _keep(self, frame: int, metric: Metric, value: float, where: str) -> float:
+        value = float(value)
+        if not math.isfinite(value):
+            raise VSRError(f"{where}: {metric.name} is {value}, which is no score: leave {metric.name} out.")
+        self._rows.append(Row(clip=self.clip, frame=frame, protocol=self.protocol.name, metric=metric.name, value=value))
+        return value
+
+
+def assigned(protocols: Sequence[Protocol], metrics: Sequence[str]) -> dict[str, list[str]]:
+    """Which metrics each protocol scores: the first all, the others those that depend on the protocol's channel.
+
+    Returns:
+        Names of metrics by name of protocol.
+
+    Raises:
+        VSRError: there is no such metric.
+    """
+    dependent = [name for name in metrics if registry.get(name).channel == "protocol"]
+    return {protocol.name: dependent if place else list(metrics) for place, protocol in enumerate(protocols)}
+
+
+def available(metrics: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Of these metrics, those that can be computed here, and why the others are skipped.
+
+    Raises:
+        VSRError: there is no such metric, or none can be computed.
+    """
+    reasons = {name: registry.unavailable(registry.get(name)) for name in metrics}
+    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
+    measured = [name for name in reasons if name not in skipped]
+    if not measured:
+        told = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise VSRError(f"none of the metrics can be computed here ({told}): mend that, or choose others.")
+    return measured, skipped
 
 
 def score_clip(
@@ -92,23 +194,27 @@ def score_clip(
     metrics: Sequence[str] = ("psnr", "ssim"),
     *,
     clip: str,
-) -> list[Row]:
+    frames: int,
+    device: str = "cpu",
+) -> ClipScore:
     """Score a clip, one pair of frames in memory at a time.
 
     Args:
         restored: frames (H, W, 3) uint8 RGB.
         truth: as many frames of the same size.
         protocol: what of them is scored.
-        metrics: names of metrics.
+        metrics: names of metrics that can be computed here.
         clip: its name, for rows and errors.
+        frames: how many it has.
+        device: where the metrics are computed, `cpu` or `cuda`.
 
     Raises:
-        VSRError: frame counts or sizes differ, nothing is left to score, or there is no such metric.
+        VSRError: frame counts or sizes differ, nothing is left to score, there is no such metric, or it has no value.
     """
-    scorer = Scorer(clip, protocol, metrics)
+    scorer = Scorer(clip, frames, protocol, metrics, device)
     for one, other in pairs(restored, truth, clip):
         scorer.add(one, other)
-    return scorer.rows()
+    return scorer.finish()
 
 
 def pairs(restored: Iterable[np.ndarray], truth: Iterable[np.ndarray], clip: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -124,33 +230,53 @@ def pairs(restored: Iterable[np.ndarray], truth: Iterable[np.ndarray], clip: str
         yield one, other
 
 
-def summarise(rows: Iterable[Row]) -> dict[str, Any]:
-    """Means of one protocol's rows: over the frames of each clip, then over clips with equal weight.
+def summarise(scores: Sequence[ClipScore], skipped: Mapping[str, str]) -> dict[str, Any]:
+    """Means of one protocol: over clips with equal weight, and the values of metrics of the whole set.
+
+    Args:
+        scores: one per clip, of the same metrics.
+        skipped: metrics that could not be computed, with the reason.
 
     Returns:
-        `{<metric>: mean of clips, "frames": scored, "lossless": frames whose PSNR is at the cap,
-        "clips": {clip: the same for it}}`.
+        `{"metrics": {<metric>: mean of clips}, "frames": scored, "lossless": of them with their PSNR at the cap,
+        "skipped": {<metric>: reason}, "clips": {<clip>: {"metrics", "frames", "lossless"}}}`.
 
     Raises:
-        VSRError: there are no rows, or they are of several protocols.
+        VSRError: there are no scores, or they are of several protocols, or a metric of the set has no value.
     """
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    protocols = set()
-    for row in rows:
-        protocols.add(row["protocol"])
-        values[row["clip"]][row["metric"]].append(row["value"])
+    protocols = {score.protocol for score in scores}
     if len(protocols) != 1:
         raise VSRError(f"there are scores of {len(protocols)} protocols to take a mean of: give those of one.")
-    clips = {clip: _means(found) for clip, found in sorted(values.items())}
-    means = {name: _mean([clip[name] for clip in clips.values()]) for name in next(iter(values.values()))}
-    counts = {name: sum(clip[name] for clip in clips.values()) for name in ("frames", "lossless")}
-    return {**means, **counts, "clips": clips}
+    scores = sorted(scores, key=lambda score: score.clip)
+    means = {name: _mean([score.values[name] for score in scores]) for name in scores[0].values}
+    return {
+        "metrics": {**means, **{name: _combined(name, scores) for name in scores[0].parts}},
+        "frames": sum(score.frames for score in scores),
+        "lossless": sum(score.lossless for score in scores),
+        "skipped": dict(skipped),
+        "clips": {score.clip: {"metrics": score.values, "frames": score.frames, "lossless": score.lossless} for score in scores},
+    }
 
 
-def _means(found: dict[str, list[float]]) -> dict[str, Any]:
-    frames = len(next(iter(found.values())))
-    lossless = sum(value >= registry.PSNR_CAP for value in found.get("psnr", []))
-    return {**{name: _mean(values) for name, values in found.items()}, "frames": frames, "lossless": lossless}
+def _combined(name: str, scores: Sequence[ClipScore]) -> float:
+    """The value of a metric of the whole set."""
+    metric = registry.get(name)
+    assert metric.combine is not None
+    where = f"the set of {len(scores)} clips"
+    with _at(where, metric):
+        value = float(metric.combine([score.parts[name] for score in scores]))
+    if not math.isfinite(value):
+        raise VSRError(f"{where}: {name} is {value}, which is no score: leave {name} out.")
+    return value
+
+
+@contextmanager
+def _at(where: str, metric: Metric) -> Iterator[None]:
+    """Say where a metric was when it failed."""
+    try:
+        yield
+    except VSRError as error:
+        raise VSRError(f"{where}, {metric.name}: {error}") from error
 
 
 def _mean(values: Sequence[float]) -> float:

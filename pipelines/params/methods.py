@@ -79,9 +79,18 @@ class OfPair(Strict):
 
 
 class Experiment(OfMethod, OfPair):
-    """A method trained on a pair, its flow network taken from a start."""
+    """A method trained on a pair, its flow network taken from a start.
+
+    `seed` replaces that of the method's recipe. Experiments that differ by it alone are one experiment repeated.
+    """
 
     start: Name
+    seed: int | None = None
+
+    def training(self, profile: Profile) -> Training | None:
+        """The recipe of the profile with this experiment's seed; None where the profile has none."""
+        recipe = profile.training
+        return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
 
 
 class Baseline(OfMethod):
@@ -91,14 +100,16 @@ class Baseline(OfMethod):
 
 
 class Test(Strict):
-    """How a corpus is tested: on which split, scored by which protocols (the first leads the report).
+    """How a corpus is tested: on which split, scored by which protocols (the first leads the report) and metrics.
 
+    Metrics that depend on the protocol's colours are measured by every protocol, the others by the first.
     Clips longer than `window` frames are restored in passes of that many, of which `overlap` frames are
     dropped at each cut.
     """
 
     split: Split
     protocols: Annotated[list[str], Field(min_length=1)]
+    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
     window: PositiveInt
     overlap: Annotated[int, Field(ge=0)]
 
@@ -111,9 +122,10 @@ class Tests(Strict):
 
 
 class Suite(Strict):
-    """The rows and columns of one table of the report."""
+    """The rows and columns of one table of the report; `metrics` are the columns of each pair."""
 
     title: str
     methods: list[Name]
     corpora: list[Name]
     degradations: list[Name]
+    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]

@@ -7,6 +7,7 @@ publisher's own address, checksum verified; a path is a folder of transformers' 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import json
@@ -48,10 +49,11 @@ class Weights:
     ports: Mapping[str, str] = field(default_factory=dict)
 
 
+_TORCHVISION = "https://download.pytorch.org/models/"
+
+
 def _torchvision(file: str, sha256: str, **ports: str) -> Weights:
-    return Weights(
-        "https://download.pytorch.org/models/", {file: sha256}, "BSD-3-Clause", ports={f"{k}.pth": v for k, v in ports.items()}
-    )
+    return Weights(_TORCHVISION, {file: sha256}, "BSD-3-Clause", ports={f"{k}.pth": v for k, v in ports.items()})
 
 
 def _openmmlab(file: str) -> Weights:
@@ -101,6 +103,27 @@ REGISTRY: dict[str, Weights] = {
         "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
         "edfb0462392541fca9af44ff039bfb32dbd0c939997f3abb77a26e23af7afd7c",
     ),
+    # NIQE's pristine model, the original release's for MATLAB as BasicSR converted it. The address is BasicSR's; the
+    # publisher names no checksum, this one is of the copy that the tests run with.
+    "niqe": Weights(
+        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/",
+        {"niqe_pris_params.npz": "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"},
+        "Apache-2.0",
+    ),
+    # Backbones of LPIPS, DISTS and FID, trained on ImageNet. The port is a whole LPIPS with SqueezeNet as ONNX.
+    "squeezenet1_1": Weights(
+        _TORCHVISION,
+        {"squeezenet1_1-b8a52dc0.pth": "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"},
+        "BSD-3-Clause",
+        ports={"lpips_squeeze.onnx": "1402626680d5b69a793e647edda2c32f04e192f5cf1e7837bec8bde14187a261"},
+    ),
+    "alexnet": _torchvision("alexnet-owt-7be5be79.pth", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+    "vgg16": _torchvision("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+    "inception_v3_fid": Weights(
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
+        {"weights-inception-2015-12-05-6726825d.pth": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"},
+        "Apache-2.0",
+    ),
 }
 
 
@@ -124,14 +147,10 @@ def resolve(name: str) -> Path:
     """
     if is_folder(name):
         return _model_folder(name)
-    if name not in REGISTRY:
-        raise unknown("weights", name, REGISTRY)
-    weights = REGISTRY[name]
-    cache = _cache()
-    for folder in (*_local(), cache):
-        found = _find(folder, name, weights)
-        if found is not None:
-            return found
+    found = local(name)
+    if found is not None:
+        return found
+    weights, cache = REGISTRY[name], _cache()
     target = cache / name if weights.folder else cache
     for file, sha256 in weights.files.items():
         if not (target / file).exists():
@@ -139,6 +158,26 @@ def resolve(name: str) -> Path:
     found = _find(cache, name, weights)
     assert found is not None
     return found
+
+
+def local(name: str) -> Path | None:
+    """The verified file or folder of published weights on this machine, or None if they are not here.
+
+    Raises:
+        VSRError: the name is unknown, or a file found is not the published one.
+    """
+    if name not in REGISTRY:
+        raise unknown("weights", name, REGISTRY)
+    found = (_find(folder, name, REGISTRY[name]) for folder in (*_local(), _cache()))
+    return next((path for path in found if path is not None), None)
+
+
+def how_to_get(name: str) -> str:
+    """What is missing where published weights are not on this machine, and how to get it; the end of a sentence, the same
+    on every machine."""
+    weights = REGISTRY[name]
+    files = " and ".join(f"{name}/{file}" if weights.folder else file for file in weights.files)
+    return f"needs the weights {name!r}: put {files} from {weights.url} into the folder that VSR_WEIGHTS names"
 
 
 def is_folder(name: str) -> bool:
@@ -251,6 +290,12 @@ def _verify(name: str, path: Path, sha256: str | None) -> None:
 
 
 def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _hashed(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache  # a metric asks for its weights with every clip, and VGG16 has half a gigabyte
+def _hashed(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from pipelines.params import Choice, Dis, Felzenszwalb, Params, Raft, Sam, Schedule, Step
 from pipelines.priors import weights
+from pipelines.report import published
+from pipelines.report.published import Published
 from pipelines.report.results import Cell, Cost, Timing
 
 
@@ -56,6 +58,16 @@ class Trained:
     recipe: str
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a paper reports of a network, on footage that was not tested here; `why` not comparable."""
+
+    method: str
+    network: str
+    figures: tuple[Published, ...]
+    why: str
+
+
 def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
     """One row per method, LR size and device."""
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
@@ -73,6 +85,21 @@ def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
         ends = {significant(second): second for second in (seconds[:1] + seconds[-1:])}
         rows.append(CostRow(first.method, size.lr, first.cost, first.timing, tuple(ends.values())))
     return sorted(rows, key=lambda row: (methods.index(row.method), row.lr))
+
+
+def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> list[Elsewhere]:
+    """The figures that the methods' networks are known by, of those with no result that is comparable to a published one."""
+    rows = []
+    for method in methods:
+        own = [cell for cell in cells if cell.method == method and cell.applicable]
+        if not own or any(published.comparable(cell)[0] for cell in own):
+            continue
+        chosen = params.experiments.get(method) or params.baselines[method]
+        scale = params.methods[chosen.method][chosen.profile].options.get("scale", 4)
+        figures = published.headline(own[0].network, scale)
+        if figures:
+            rows.append(Elsewhere(method, own[0].network, tuple(figures), published.comparable(own[0])[1]))
+    return rows
 
 
 def significant(value: float, digits: int = 3) -> str:

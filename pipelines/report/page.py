@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,16 @@ from markupsafe import Markup
 
 from pipelines import whole
 from pipelines.params import Params
-from pipelines.report import facts, figures, tables
+from pipelines.report import charts, facts, families, overview, pictures, statistics, tables
 from pipelines.report.results import Cell, load
 from pipelines.report.versions import versions
 
 ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
+
+Tested = Sequence[tuple[tables.Pair, Sequence[Cell]]]
+"""Test pairs and the applicable results on each, in the order of the methods."""
+Titled = tuple[str, str, Markup]
+"""Of what a chart is, what it shows, and the chart."""
 
 
 def publish(params: Params, root: Path) -> None:
@@ -36,10 +43,10 @@ class Shown:
     anchor: str
     pair: tables.Pair
     missing: dict[str, str]
-    chart: Markup | None
-    crops: list[figures.Crops]
+    album: pictures.Album
+    overviews: list[overview.Overview]
     tables: list[tables.ClipTable]
-    frames: list[tuple[str, Markup]]
+    frames: list[Titled]
 
 
 def write(params: Params, results: Path, out: Path, versions: dict[str, str]) -> None:
@@ -49,20 +56,42 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     longer names is passed over. The same inputs give the same bytes.
 
     Raises:
-        VSRError: a result is damaged.
+        VSRError: a result is damaged, or a suite names a metric that there is not.
     """
     methods = [*params.baselines, *params.experiments]
     pairs = tables.tested_pairs(params)
     named = {(pair.corpus, pair.degradation) for pair in pairs}
     cells = [cell for cell in load(results) if cell.method in methods and (cell.corpus, cell.degradation) in named]
     cells.sort(key=lambda cell: methods.index(cell.method))
-    styles = figures.series(methods, set(params.baselines))
+    styles = charts.series(methods, set(params.baselines))
+    tested = [
+        (pair, [cell for cell in cells if (cell.corpus, cell.degradation) == (pair.corpus, pair.degradation) and cell.applicable])
+        for pair in pairs
+    ]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    script = environment.get_template("viewer.js.j2").render()
     content = {
         "about": ABOUT,
+        "script": Markup(script),
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "suites": [tables.suite(params, key, cells) for key in params.suites],
-        "metrics": tables.METRICS,
-        "shown": [_shown(index, pair, cells, styles) for index, pair in enumerate(pairs)],
+        "psnr": tables.heading("psnr"),
+        "room": {"pictures": pictures.PICTURES // 1_000_000, "videos": pictures.VIDEOS // 1_000_000},
+        "costly": _costly(tested, styles),
+        "robust": _robust(params, cells, styles),
+        "shown": [
+            _shown(f"pair-{index}", params, pair, found, cells, styles, album)
+            for index, ((pair, found), album) in enumerate(zip(tested, pictures.albums(tested), strict=True))
+        ],
         "styles": styles,
+        "elsewhere": facts.elsewhere(params, methods, cells),
         "costs": facts.costs(methods, cells),
         "priors": facts.priors(params),
         "starts": facts.starts(params),
@@ -72,39 +101,72 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         "inputs": facts.inputs(cells),
         "significant": facts.significant,
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "index.html", environment.get_template("page.html.j2").render(content))
     _write(out / "report.md", _markdown(params, cells, versions))
-    _write(out / "results.csv", tables.csv(cells))
+    _write(out / "results.csv", overview.csv(pairs, methods, cells))
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _shown(index: int, pair: tables.Pair, cells: Sequence[Cell], styles: Sequence[figures.Series]) -> Shown:
-    found = [cell for cell in cells if (cell.corpus, cell.degradation) == (pair.corpus, pair.degradation) and cell.applicable]
-    clips = figures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
+def _made(drawn: Sequence[tuple[str, str, Markup | None]]) -> list[Titled]:
+    return [(title, shows, chart) for title, shows, chart in drawn if chart is not None]
+
+
+def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled]]:
+    """PSNR against each cost, pair after pair."""
     drawn = [
-        (clip, figures.quality_over_frames(pair, clip, found, styles, f"frames-{index}-{place}"))
+        [
+            (pair.label, f"PSNR against {said}", charts.quality_against_cost(pair, found, styles, cost, f"{cost}-{index}"))
+            for index, (pair, found) in enumerate(tested)
+        ]
+        for cost, said in (("seconds", "latency"), ("parameters", "parameters"))
+    ]
+    return [made for each in drawn if (made := _made(each))]
+
+
+def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Series]) -> list[Titled]:
+    """The metrics that suites show against what the tested degradations of each family differ in."""
+    drawn: list[tuple[str, str, Markup | None]] = []
+    for corpus, test in params.tests.corpora.items():
+        for family in families.families(params.recipes, params.tests.degradations):
+            metrics = dict.fromkeys(
+                name
+                for _, degradation in family.of
+                for name in tables.shown_metrics(params, tables.Pair(corpus, degradation, test.protocols[0]))
+            )
+            for metric in tables.headings(metrics):
+                chart = charts.robustness(corpus, test.protocols[0], family, metric, cells, styles, f"robust-{len(drawn)}")
+                drawn.append((corpus, f"{metric.label} against {family.label}", chart))
+    return _made(drawn)
+
+
+def _shown(
+    anchor: str,
+    params: Params,
+    pair: tables.Pair,
+    found: Sequence[Cell],
+    cells: Sequence[Cell],
+    styles: Sequence[charts.Series],
+    album: pictures.Album,
+) -> Shown:
+    methods = [one.method for one in styles]
+    clips = pictures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
+    frames = {cell.method: cell.frames() for cell in found}
+    drawn = [
+        (clip, "PSNR over the frames", charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}"))
         for place, clip in enumerate(clips)
     ]
     return Shown(
-        f"pair-{index}",
+        anchor,
         pair,
-        tables.missing(pair, [one.method for one in styles], cells),
-        figures.quality_against_time(pair, found, styles, f"cost-{index}"),
-        figures.crops(pair, found),
-        tables.clip_tables(pair, [one.method for one in styles], found),
-        [(clip, chart) for clip, chart in drawn if chart is not None],
+        tables.missing(pair, methods, cells),
+        album,
+        overview.overviews(pair, methods, found, statistics.replicates(params)),
+        tables.clip_tables(pair, methods, found, tables.shown_metrics(params, pair)),
+        _made(drawn),
     )
 
 
@@ -117,7 +179,8 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         parts += [
             f"## {text(found.title)}\n",
             tables.markdown(found),
-            "Means of the clips; best **bold**, second <ins>underlined</ins>.\n",
+            "Means of the clips; best **bold**, second <ins>underlined</ins>."
+            + (" Below a value the published figure, = in the same setting, ≠ in another.\n" if found.published else "\n"),
         ]
     rows = [
         [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from pipelines.errors import VSRError
 
@@ -19,18 +19,19 @@ class Record(BaseModel):
 
 
 class ClipScores(Record):
-    """Means over the frames of one clip: PSNR in dB, SSIM in [-1, 1]. `lossless` of the `frames` equal
-    their truth: their PSNR is not finite, and the evaluation's cap stands for it."""
+    """The values of one clip by metric. `lossless` of the `frames` equal their truth: their PSNR is not
+    finite, and the evaluation's cap stands for it."""
 
-    psnr: float
-    ssim: float
+    metrics: dict[str, FiniteFloat]
     frames: int
     lossless: int = 0
 
 
 class Scores(ClipScores):
-    """Means over the clips of a test pair; the counts are sums over them."""
+    """Means over the clips of a test pair; the counts are sums over them. `skipped` says of the metrics
+    that could not be computed why."""
 
+    skipped: dict[str, str] = {}
     clips: dict[str, ClipScores]
 
 
@@ -53,10 +54,13 @@ class Timing(Record):
 
 
 class Cell(Record):
-    """One method on one test pair. `folder` holds its frames.parquet and samples."""
+    """One method on one test pair. `folder` holds its frames.parquet and samples; `profile` is which network and recipe of
+    the method it is, `weights` the name of the published parameters that it has, if it has any."""
 
     method: str
     network: str
+    profile: str | None = None
+    weights: str | None = None
     corpus: str
     degradation: str
     split: str

@@ -1,11 +1,11 @@
-"""A suite as a table: methods by test pairs, ranked, for the page, Markdown, CSV, pandas and the terminal."""
+"""A suite as a table: methods by test pairs, ranked, for the page, Markdown, pandas and the terminal."""
 
 from __future__ import annotations
 
 import html
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -13,28 +13,46 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipelines.evaluation import metrics as registry
 from pipelines.params import Params
+from pipelines.report import published
 from pipelines.report.results import Cell, ClipScores, Scores
+from pipelines.report.statistics import Verdict
 
 Mark = Literal["best", "second", ""]
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How a metric is written: its heading, the decimals shown, and which end is better."""
+class Heading:
+    """How a metric is written: its name on top, the decimals shown, and which end is better, if that is known."""
 
-    key: str
+    name: str
     label: str
     unit: str
     decimals: int
-    higher: bool
+    higher: bool | None
 
     def write(self, value: float) -> str:
         """The value as it is shown."""
         return f"{value:.{self.decimals}f}"
 
+    def write_difference(self, value: float) -> str:
+        """A difference of two values, with its sign: +0.31, −0.02, 0.00."""
+        text = f"{value:+.{self.decimals}f}"
+        return text[1:] if float(text) == 0 else text.replace("-", "−")
 
-METRICS = (Metric("psnr", "PSNR", "dB", 2, True), Metric("ssim", "SSIM", "", 4, True))
+    @property
+    def arrow(self) -> str:
+        """The way to what is better."""
+        return {True: "↑", False: "↓", None: ""}[self.higher]
+
+
+def heading(name: str) -> Heading:
+    """That of a metric; a name that the registry does not know, from an older result, stands for itself and is not ranked."""
+    metric = registry.METRICS.get(name)
+    if metric is None:
+        return Heading(name, name, "", 4, None)
+    return Heading(name, metric.label, metric.unit, metric.decimals, metric.higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -51,16 +69,47 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A value under one metric, with its rank."""
+class Beside:
+    """A published figure, as printed, and the measured one less it, None where it is a misprint; `comparable` is whether the
+    setting is the same, which the footnotes `notes` explain."""
 
-    metric: Metric
+    text: str
     value: float
+    difference: float | None
+    comparable: bool
+    notes: tuple[int, ...] = ()
+
+    @property
+    def sign(self) -> str:
+        """What stands for `comparable`."""
+        return "=" if self.comparable else "≠"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a method is from the reference, in the mean over their clips, with its interval of confidence, which a single
+    clip does not have."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value under one metric with its rank; None where there is none, which the footnotes `notes` explain."""
+
+    metric: Heading
+    value: float | None
     mark: Mark
+    notes: tuple[int, ...] = ()
+    published: Beside | None = None
+    difference: Difference | None = None
 
     @property
     def text(self) -> str:
-        return self.metric.write(self.value)
+        return "–" if self.value is None else self.metric.write(self.value)
 
 
 @dataclass(frozen=True)
@@ -74,12 +123,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Row:
-    """A method (or a clip) with its places; `notes` are the footnotes that hold for all of them."""
+    """A method (or a clip) with its places; `notes` are the footnotes that hold for all of them, `tag` is what nobody may
+    overlook."""
 
     name: str
     detail: str
     places: tuple[Place, ...]
     notes: tuple[int, ...] = ()
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A column group: how many columns it has, and what all of them are values of."""
+
+    span: int
+    data: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -88,9 +147,20 @@ class Table:
 
     key: str
     title: str
+    metrics: tuple[Heading, ...]
     pairs: tuple[Pair, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+
+    @property
+    def published(self) -> bool:
+        """Whether a published figure stands beside any value."""
+        return any(entry.published for row in self.rows for place in row.places for entry in place.entries)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Of the columns, one per pair."""
+        return [Group(len(self.metrics), asdict(pair)) for pair in self.pairs]
 
 
 @dataclass(frozen=True)
@@ -101,21 +171,28 @@ class ClipTable:
     """
 
     pair: Pair
+    metrics: tuple[Heading, ...]
     methods: tuple[str, ...]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...]
     left_out: int
 
+    @property
+    def groups(self) -> list[Group]:
+        """Of the columns, one per method."""
+        return [Group(len(self.metrics), {"method": method}) for method in self.methods]
 
-def rank(values: Sequence[float | None], metric: Metric) -> list[Mark]:
+
+def rank(values: Sequence[float | None], metric: Heading) -> list[Mark]:
     """Which of a column's values are best and second.
 
     Values that read the same are equal: all of the highest are best, all of the next are second. A
-    value that stands alone is not ranked.
+    value that stands alone is not ranked, nor is a metric of which it is not known which end is better.
     """
     shown = [None if value is None else round(value, metric.decimals) for value in values]
-    steps = sorted({value for value in shown if value is not None}, reverse=metric.higher)
-    if sum(value is not None for value in shown) < 2:
+    if metric.higher is None or sum(value is not None for value in shown) < 2:
         return ["" for _ in values]
+    steps = sorted({value for value in shown if value is not None}, reverse=metric.higher)
     marks: dict[float, Mark] = {steps[0]: "best"}
     if len(steps) > 1:
         marks[steps[1]] = "second"
@@ -136,9 +213,32 @@ def tested_pairs(params: Params) -> list[Pair]:
     ]
 
 
+def headings(names: Iterable[str]) -> tuple[Heading, ...]:
+    """The headings of metrics in the registry's order, then those that it does not know by name."""
+    wanted = set(names)
+    known = [name for name in registry.METRICS if name in wanted]
+    return tuple(map(heading, [*known, *sorted(wanted.difference(known))]))
+
+
+def shown_metrics(params: Params, pair: Pair) -> tuple[str, ...]:
+    """The metrics that the suites show of a pair, PSNR and SSIM where none has it."""
+    found = [
+        name
+        for chosen in params.suites.values()
+        if pair.corpus in chosen.corpora and pair.degradation in chosen.degradations
+        for name in chosen.metrics
+    ]
+    return tuple(dict.fromkeys(found or ("psnr", "ssim")))
+
+
 def suite(params: Params, key: str, cells: Iterable[Cell]) -> Table:
-    """The table of the suite `key`."""
+    """The table of the suite `key`.
+
+    Raises:
+        VSRError: the suite names a metric that there is not.
+    """
     chosen, known = params.suites[key], find(cells)
+    metrics = tuple(heading(registry.get(name).name) for name in chosen.metrics)
     pairs = tuple(
         Pair(corpus, degradation, params.tests.corpora[corpus].protocols[0])
         for corpus in chosen.corpora
@@ -146,27 +246,33 @@ def suite(params: Params, key: str, cells: Iterable[Cell]) -> Table:
     )
     notes: list[str] = []
     columns = [[known.get((method, pair.corpus, pair.degradation)) for method in chosen.methods] for pair in pairs]
-    ranked = [_column(column, pair.protocol) for column, pair in zip(columns, pairs, strict=True)]
+    reasons = [[why_missing(cell, pair.protocol) for cell in column] for column, pair in zip(columns, pairs, strict=True)]
+    ranked = [
+        rank_scores([_scores(cell, pair.protocol) for cell in column], metrics)
+        for column, pair in zip(columns, pairs, strict=True)
+    ]
     rows = []
     for index, method in enumerate(chosen.methods):
         found = [column[index] for column in columns]
         said = [cell.notes for cell in found if cell is not None and cell.applicable]
         shared = [note for note in said[0] if all(note in other for other in said)] if said else []
-        common = _footnotes(shared, notes)
+        common = footnotes(shared, notes)
         places = []
-        for pair, cell, (entries, reason) in zip(pairs, found, [column[index] for column in ranked], strict=True):
-            own = [note for note in cell.notes if note not in shared] if cell and not reason else []
-            own += _lossless(cell.protocols[pair.protocol]) if cell and not reason else []
-            places.append(Place(entries, reason, _footnotes(own, notes)))
-        rows.append(Row(method, _trained_on(found), tuple(places), common))
-    return Table(key, chosen.title, pairs, tuple(rows), tuple(notes))
+        for place, (pair, cell) in enumerate(zip(pairs, found, strict=True)):
+            scores = _scores(cell, pair.protocol)
+            if cell is None or scores is None:
+                places.append(Place((), reasons[place][index]))
+                continue
+            own = [note for note in cell.notes if note not in shared] + _lossless(scores)
+            entries = explained(ranked[place][index], scores, notes)
+            entries = tuple(replace(entry, published=beside(cell, pair.protocol, entry, notes)) for entry in entries)
+            places.append(Place(entries, None, footnotes(own, notes)))
+        rows.append(Row(method, _trained_on(found), tuple(places), common, _reduced(found)))
+    return Table(key, chosen.title, metrics, pairs, tuple(rows), tuple(notes))
 
 
-def _column(column: Sequence[Cell | None], protocol: str) -> list[tuple[tuple[Entry, ...], str | None]]:
-    """The entries of one pair for every method, ranked, or why one has none."""
-    reasons = [why_missing(cell, protocol) for cell in column]
-    scores = [cell.protocols[protocol] if cell and not reason else None for cell, reason in zip(column, reasons, strict=True)]
-    return list(zip(_rank_scores(scores), reasons, strict=True))
+def _scores(cell: Cell | None, protocol: str) -> Scores | None:
+    return cell.protocols.get(protocol) if cell and cell.applicable else None
 
 
 def why_missing(cell: Cell | None, protocol: str) -> str | None:
@@ -185,15 +291,52 @@ def missing(pair: Pair, methods: Iterable[str], cells: Iterable[Cell]) -> dict[s
     return {method: reason for method, reason in reasons.items() if reason}
 
 
-def _rank_scores(scores: Sequence[ClipScores | None]) -> list[tuple[Entry, ...]]:
+def rank_scores(scores: Sequence[ClipScores | None], metrics: Sequence[Heading]) -> list[tuple[Entry, ...]]:
     """Scores that stand beside each other as entries, ranked per metric; no entries where there are no scores."""
-    marks = {
-        metric: rank([None if score is None else getattr(score, metric.key) for score in scores], metric) for metric in METRICS
-    }
+    values = {metric: [score.metrics.get(metric.name) if score else None for score in scores] for metric in metrics}
+    marks = {metric: rank(values[metric], metric) for metric in metrics}
     return [
-        tuple(Entry(metric, getattr(score, metric.key), marks[metric][index]) for metric in METRICS) if score else ()
+        tuple(Entry(metric, values[metric][index], marks[metric][index]) for metric in metrics) if score else ()
         for index, score in enumerate(scores)
     ]
+
+
+def explained(entries: Iterable[Entry], scores: Scores, notes: list[str]) -> tuple[Entry, ...]:
+    """The entries, those without a value with the footnote that says why."""
+    return tuple(
+        entry if entry.value is not None else replace(entry, notes=footnotes([_why_skipped(entry.metric, scores)], notes))
+        for entry in entries
+    )
+
+
+def _why_skipped(metric: Heading, scores: Scores) -> str:
+    reason = scores.skipped.get(metric.name)
+    return f"{metric.label} was skipped: {reason}" if reason else f"{metric.label} is not among the metrics that were computed"
+
+
+UNITS = {"1e-3": "10⁻³"}  # as published, and as the registry has it
+
+
+def beside(cell: Cell, protocol: str, entry: Entry, notes: list[str]) -> Beside | None:
+    """The first figure that was published for a value; a footnote says where, and what else was."""
+    if entry.value is None:
+        return None
+    figures = published.beside(cell.network, cell.corpus, cell.degradation, protocol, entry.metric.name)
+    figures = [figure for figure in figures if UNITS.get(figure.unit, figure.unit) == entry.metric.unit]
+    if not figures:
+        return None
+    like, why = published.comparable(cell, protocol)
+    first, *others = figures
+    said = [f"published in {first.where} ({first.setting})", first.note, first.doubt]
+    said += [f"also {other.text} in {other.where}" for other in others]
+    said.append(f"{'comparable' if like else 'not comparable'}: {why}")
+    return Beside(
+        first.text,
+        first.value,
+        None if first.misprint else entry.value - first.value,
+        like and not first.misprint,
+        footnotes(["; ".join(filter(None, said))], notes),
+    )
 
 
 def _lossless(score: Scores) -> list[str]:
@@ -202,7 +345,7 @@ def _lossless(score: Scores) -> list[str]:
     return [said] if score.lossless else []
 
 
-def _footnotes(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:
+def footnotes(texts: Iterable[str], notes: list[str]) -> tuple[int, ...]:
     """The numbers of `texts` among `notes`, which grows by those that are new."""
     numbers = []
     for text in texts:
@@ -217,72 +360,68 @@ def _trained_on(cells: Iterable[Cell | None]) -> str:
     return "trained on " + ", ".join(pair.replace("/", " · ") for pair in pairs) if pairs else ""
 
 
-def clip_tables(pair: Pair, methods: Sequence[str], cells: Iterable[Cell], limit: int = 100) -> list[ClipTable]:
-    """The values of each clip of a pair, one table per protocol, lead first; at most `limit` clips are listed."""
+def _reduced(cells: Iterable[Cell | None]) -> str:
+    profiles = sorted({cell.profile for cell in cells if cell and cell.profile not in (None, "published")})
+    return f"reduced run ({', '.join(map(str, profiles))})" if profiles else ""
+
+
+def scored(pair: Pair, methods: Sequence[str], cells: Iterable[Cell]) -> list[tuple[str, list[tuple[Cell, Scores]]]]:
+    """Of each protocol by which methods were scored on a pair, its lead first, those in their order with their scores."""
     known = find(cells)
     found = [cell for method in methods if (cell := known.get((method, pair.corpus, pair.degradation))) and cell.applicable]
     names = dict.fromkeys([pair.protocol, *(protocol for cell in found for protocol in cell.protocols)])
+    by_protocol = [(name, [(cell, cell.protocols[name]) for cell in found if name in cell.protocols]) for name in names]
+    return [(name, those) for name, those in by_protocol if those]
+
+
+def clip_tables(
+    pair: Pair, methods: Sequence[str], cells: Iterable[Cell], metrics: Sequence[str] = ("psnr", "ssim"), limit: int = 100
+) -> list[ClipTable]:
+    """The values of each clip of a pair, one table per protocol, lead first; at most `limit` clips are listed.
+
+    A metric that no method has by a protocol is not among its columns.
+    """
     tables = []
-    for protocol in names:
-        scored = [cell for cell in found if protocol in cell.protocols]
-        if not scored:
-            continue
-        scores = [cell.protocols[protocol] for cell in scored]
-        clips = sorted({clip for score in scores for clip in score.clips})
-        rows = [_clip_row(clip, [score.clips.get(clip) for score in scores]) for clip in clips[:limit]]
+    for protocol, found in scored(pair, methods, cells):
+        scores = [one for _, one in found]
+        heads = tuple(heading(name) for name in metrics if any(name in one.metrics or name in one.skipped for one in scores))
+        notes: list[str] = []
+        clips = sorted({clip for one in scores for clip in one.clips})
+        rows = [_clip_row(clip, [one.clips.get(clip) for one in scores], heads) for clip in clips[:limit]]
+        mean = _clip_row("mean of clips", scores, heads)
+        places = [
+            replace(place, entries=explained(place.entries, one, notes)) for place, one in zip(mean.places, scores, strict=True)
+        ]
         tables.append(
             ClipTable(
                 Pair(pair.corpus, pair.degradation, protocol),
-                tuple(cell.method for cell in scored),
-                (*rows, _clip_row("mean of clips", scores)),
+                heads,
+                tuple(cell.method for cell, _ in found),
+                (*rows, replace(mean, places=tuple(places))),
+                tuple(notes),
                 max(0, len(clips) - limit),
             )
         )
     return tables
 
 
-def _clip_row(name: str, scores: Sequence[ClipScores | None]) -> Row:
+def _clip_row(name: str, scores: Sequence[ClipScores | None], metrics: Sequence[Heading]) -> Row:
     frames = sorted({score.frames for score in scores if score is not None})
-    places = [Place(entries, None if entries else "not evaluated yet") for entries in _rank_scores(scores)]
+    places = [Place(entries, None if entries else "not evaluated yet") for entries in rank_scores(scores, metrics)]
     return Row(name, f"{' or '.join(map(str, frames))} frames", tuple(places))
 
 
-# ---------------------------------------------------------------- as pandas, CSV, Markdown and on the terminal
+# ---------------------------------------------------------------- as pandas, Markdown and on the terminal
 
 
 def frame(table: Table) -> pd.DataFrame:
     """The values of a suite: one row per method, columns (corpus, degradation, metric), NaN where there are none."""
-    columns = [(pair.corpus, pair.degradation, metric.key) for pair in table.pairs for metric in METRICS]
-    values = [
-        [
-            entry.value
-            for place in row.places
-            for entry in (place.entries or [Entry(metric, float("nan"), "") for metric in METRICS])
-        ]
-        for row in table.rows
-    ]
+    columns = [(pair.corpus, pair.degradation, metric.name) for pair in table.pairs for metric in table.metrics]
+    none = [None] * len(table.metrics)
+    values = [[value for place in row.places for value in ([one.value for one in place.entries] or none)] for row in table.rows]
     index = pd.Index([row.name for row in table.rows], name="method")
     names = ["corpus", "degradation", "metric"]
     return pd.DataFrame(values, index, pd.MultiIndex.from_tuples(columns, names=names), dtype=float)
-
-
-def long(cells: Iterable[Cell]) -> pd.DataFrame:
-    """Every value, one per row: method x corpus x degradation x protocol x metric x clip, `clip` empty for the mean."""
-    columns = ["method", "corpus", "degradation", "split", "trained_on", "protocol", "metric", "clip", "frames", "value", "notes"]
-    rows = [
-        (cell.method, cell.corpus, cell.degradation, cell.split, cell.trained_on or "", protocol, metric.key, clip)
-        + (score.frames, getattr(score, metric.key), "; ".join(cell.notes))
-        for cell in cells
-        for protocol, scores in cell.protocols.items()
-        for metric in METRICS
-        for clip, score in [("", scores), *sorted(scores.clips.items())]
-    ]
-    return pd.DataFrame(rows, columns=columns).astype({"value": float})
-
-
-def csv(cells: Iterable[Cell]) -> str:
-    """`long` as CSV, values in full."""
-    return long(cells).to_csv(index=False, lineterminator="\n")
 
 
 def escape(text: str) -> str:
@@ -305,19 +444,23 @@ def markdown(table: Table) -> str:
         return f" <sup>{joined}</sup>" if joined else ""
 
     def value(entry: Entry) -> str:
-        return {"best": f"**{entry.text}**", "second": f"<ins>{entry.text}</ins>", "": entry.text}[entry.mark]
+        text = {"best": f"**{entry.text}**", "second": f"<ins>{entry.text}</ins>", "": entry.text}[entry.mark]
+        if (printed := entry.published) is None:
+            return text + notes(entry.notes)
+        less = "" if printed.difference is None else entry.metric.write_difference(printed.difference) + " "
+        return f"{text}<br>{printed.text} {less}{printed.sign}{notes(printed.notes)}"
 
     header = ["method"] + [
         f"{escape(pair.label)}<br>{metric.label} ({escape(pair.protocol)}){', ' + metric.unit if metric.unit else ''}"
         for pair in table.pairs
-        for metric in METRICS
+        for metric in table.metrics
     ]
     rows = []
     for row in table.rows:
-        cells = [escape(row.name) + notes(row.notes) + (f"<br>{escape(row.detail)}" if row.detail else "")]
+        cells = [escape(row.name) + notes(row.notes) + "".join(f"<br>{escape(said)}" for said in (row.detail, row.tag) if said)]
         for place in row.places:
             if place.missing:
-                cells += [f"*{escape(place.missing)}*"] + ["–"] * (len(METRICS) - 1)
+                cells += [f"*{escape(place.missing)}*"] + ["–"] * (len(table.metrics) - 1)
             else:
                 texts = [value(entry) for entry in place.entries]
                 cells += [*texts[:-1], texts[-1] + notes(place.notes)]
@@ -328,21 +471,34 @@ def markdown(table: Table) -> str:
 
 def terminal(table: Table) -> RichTable:
     """A suite for the terminal: best bold, second underlined, footnotes below."""
+
+    def brackets(numbers: Iterable[int]) -> str:
+        return "".join(f" [{number}]" for number in numbers)
+
     style = {"best": "bold", "second": "underline", "": ""}
     drawn = RichTable(title=Text(table.title), title_justify="left", caption_justify="left")
     drawn.add_column("method")
     for pair in table.pairs:
         drawn.add_column(
-            Text(f"{pair.label}\n" + " / ".join(metric.label for metric in METRICS) + f" ({pair.protocol})"), justify="right"
+            Text(f"{pair.label}\n" + " / ".join(metric.label for metric in table.metrics) + f" ({pair.protocol})"),
+            justify="right",
         )
     for row in table.rows:
-        cells = [Text(row.name + "".join(f" [{number}]" for number in row.notes))]
+        cells = [Text(row.name + brackets(row.notes)).append(f"\n{row.tag}" if row.tag else "", style="dim")]
         for place in row.places:
             if place.missing:
                 cells.append(Text(place.missing, style="dim italic"))
                 continue
-            parts = [Text(entry.text, style[entry.mark]) for entry in place.entries]
-            cells.append(Text(" / ").join(parts) + Text("".join(f" [{number}]" for number in place.notes)))
+            parts = [
+                Text(entry.text, style[entry.mark]).append(
+                    f" ({printed.sign} {printed.text}){brackets(printed.notes)}"
+                    if (printed := entry.published)
+                    else brackets(entry.notes),
+                    style="not bold not underline",
+                )
+                for entry in place.entries
+            ]
+            cells.append(Text(" / ").join(parts) + Text(brackets(place.notes)))
         drawn.add_row(*cells)
     if table.notes:
         drawn.caption = Text("\n".join(f"[{number}] {note}" for number, note in enumerate(table.notes, 1)))

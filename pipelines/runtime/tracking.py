@@ -1,11 +1,12 @@
-"""MLflow: one run per experiment, found again by its key whatever happened to the process that began it.
+"""MLflow: one run per piece of work, found again by its key whatever happened to the process that began it.
 
-Without `MLFLOW_TRACKING_URI` runs are kept in `mlflow.db` beside params.yaml and their artifacts in
+What a run already has is not logged a second time, so work may be repeated or resumed. Without `MLFLOW_TRACKING_URI` runs are kept in `mlflow.db` beside params.yaml and their artifacts in
 `mlruns`. Nothing here makes a result depend on MLflow: it is told, never asked.
 """
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import logging
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 RUN_KEY = "vsr.run_key"
+MODEL_NAME = "vsr.model.name"
 LOSSLESS = 100.0
 """What an infinite PSNR is logged as, in dB: MLflow would keep it as 1.8e308."""
 
@@ -125,8 +128,10 @@ class Run:
         return cls(where, run.info.run_id)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Log a point of each curve. An infinite PSNR is logged as `LOSSLESS` dB, NaN as NaN, and any
-        other infinity as NaN too, so that a chart can still be drawn.
+        """Log a point of each curve that does not reach that step yet.
+
+        An infinite PSNR is logged as `LOSSLESS` dB, NaN as NaN, and any other infinity as NaN too, so that a
+        chart can still be drawn.
 
         Raises:
             VSRError: MLflow does not answer or refuses.
@@ -134,33 +139,35 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(clean(key), _finite(key, value), now, step) for key, value in values.items()]
         with self._client() as client:
+            reached = {point.key: point.step for point in client.get_run(self.id).data.to_proto().metrics}
+            points = [
+                Metric(clean(key), _finite(key, value), now, step)
+                for key, value in values.items()
+                if reached.get(clean(key), -1) < step
+            ]
             for first in range(0, len(points), 1000):
                 client.log_batch(self.id, metrics=points[first : first + 1000])
 
-    def images(self, step: int, images: Mapping[str, np.ndarray], *, once: bool = False) -> None:
-        """Log pictures, (H, W, 3) uint8 RGB, by name; MLflow shows the steps of a name together.
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Log pictures, (H, W, 3) uint8 RGB, by name, leaving out those that the run has at that step.
 
-        Args:
-            step: where the pictures belong on the run's axis.
-            images: by name.
-            once: leave out those that the run has at that step: a name comes a second time otherwise.
+        MLflow shows the steps of a name together.
 
         Raises:
             VSRError: MLflow does not answer or refuses.
         """
         with self._client() as client:
-            paths = [file.path for file in client.list_artifacts(self.id, "images")] if once else []
+            paths = [file.path for file in client.list_artifacts(self.id, "images")]
             for key, image in images.items():
-                name = clean(key).replace(":", "_")
+                name = _image(key)
                 # How MLflow names the file of a picture, before its time.
                 if any(path.startswith(f"images/{name.replace('/', '~')}+step+{step}+") for path in paths):
                     continue
                 client.log_image(self.id, np.ascontiguousarray(image), key=name, step=step, synchronous=True)
 
     def artifact(self, path: Path) -> None:
-        """Keep a copy of a file, or of a folder under its name.
+        """Keep a copy of a file, or of a folder under its name, in place of an earlier one.
 
         Raises:
             VSRError: MLflow does not answer or refuses.
@@ -171,14 +178,24 @@ class Run:
             else:
                 client.log_artifact(self.id, str(path))
 
-    def model(self, name: str, path: str, sha256: str) -> None:
-        """Register the parameters that the run made, by reference: where they are and their sha256. The
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags, in place of those that the run has by these names.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses.
+        """
+        with self._client() as client:
+            _log_texts(client, self.id, {}, {clean(key): _public(value) for key, value in tags.items()})
+
+    def model(self, name: str, path: str, sha256: str, *, registered: str | None = None) -> None:
+        """Log the parameters that the run made, by reference: where they are and their sha256. The
         file itself is kept by DVC, not a second time.
 
         Args:
             name: the model's name in MLflow.
             path: relative to the repository, or an address.
             sha256: of the file.
+            registered: the registered model that it becomes a version of, with `name` as its tag `MODEL_NAME`.
 
         Raises:
             VSRError: MLflow does not answer or refuses.
@@ -186,12 +203,17 @@ class Run:
         from mlflow.entities import LoggedModelStatus
 
         tags = {"vsr.model.path": _public(path), "vsr.model.sha256": sha256, "mlflow.model.isExternal": "true"}
-        with self._client() as client:
+        with self._client() as client, _alone(self.uri):
             run = client.get_run(self.id)
             if run.data.tags.get("vsr.model.sha256") == sha256:
                 return
             model = client.create_logged_model(run.info.experiment_id, name, self.id, tags=tags)
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            if registered:
+                _registered(client, registered)
+                source = f"models:/{model.model_id}"
+                client.create_model_version(registered, source, self.id, tags={**tags, MODEL_NAME: name}, model_id=model.model_id)
+            # Last, for it says that all this is done.
             _log_texts(client, self.id, {}, {**tags, "vsr.model.id": model.model_id})
 
     def finish(self, status: Status) -> None:
@@ -209,9 +231,120 @@ class Run:
             yield _client(self.uri)
 
 
+def runs(experiment: str, where: str = "") -> dict[Run, dict[str, str]]:
+    """The runs of an experiment that are not deleted with their tags, the newest first; none if there is no such experiment.
+
+    Args:
+        experiment: its name.
+        where: only those, as MLflow's search says it, e.g. "tags.`vsr.method` = 'basicvsr'".
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    place = uri()
+    found: dict[Run, dict[str, str]] = {}
+    with _told(place):
+        client = _client(place)
+        known = client.get_experiment_by_name(experiment)
+        token: str | None = None
+        while known and token != "":
+            page = client.search_runs([known.experiment_id], where, max_results=1000, page_token=token)
+            found |= {Run(place, run.info.run_id): dict(run.data.tags) for run in page}
+            token = page.token or ""
+    return found
+
+
+def alias(registered: str, name: str, of: str) -> bool:
+    """Point an alias of a registered model at its newest version that `Run.model` was given under the name `of`.
+
+    Returns:
+        Whether there is one; without, nothing changes.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    where = uri()
+    with _told(where):
+        client = _client(where)
+        found = client.search_model_versions(f"name = '{registered}' and tags.`{MODEL_NAME}` = '{of}'")
+        newest = max((int(version.version) for version in found), default=None)
+        if newest is not None:
+            client.set_registered_model_alias(registered, name, str(newest))
+    return newest is not None
+
+
+def view(
+    experiment: str,
+    name: str,
+    *,
+    title: str,
+    where: str,
+    params: Sequence[str],
+    metrics: Sequence[str],
+    against: str,
+    images: Sequence[str],
+) -> None:
+    """Save a view of an experiment's runs under the menu `Views` of MLflow's page, in place of one of that name.
+
+    Its table has a column for each of the params and metrics, sorted by the last of the params. Its charts begin with
+    bars of each metric, the first metric against another, and pictures.
+
+    Args:
+        experiment: its name.
+        name: of the view, and its `viewStateShareKey` in the page's address.
+        title: of its charts.
+        where: which runs, see `runs`.
+        params: their names.
+        metrics: their names.
+        against: the metric along the horizontal axis.
+        images: names of pictures, as `Run.images` was given them.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    charts: list[dict[str, Any]] = [
+        {"type": "BAR", "uuid": f"{name}-{metric}", "metricKey": metric, "displayName": metric} for metric in metrics
+    ]
+    axes = {"xaxis": {"type": "METRIC", "key": against}, "yaxis": {"type": "METRIC", "key": metrics[0]}}
+    charts.append({"type": "SCATTER", "uuid": f"{name}-{against}", **axes})
+    charts += [
+        {"type": "IMAGE", "uuid": f"{name}-{key}", "imageKeys": [key], "step": 0, "showRunParams": False}
+        for key in map(_image, images)
+    ]
+    state = {
+        "searchFilter": where,
+        "orderByKey": f"params.`{params[-1]}`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [*(f"params.`{key}`" for key in params), *(f"metrics.`{key}`" for key in [*metrics, against])],
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "isAccordionReordered": True,
+        "compareRunSections": [{"uuid": name, "name": title, "display": True, "isReordered": False}],
+        "compareRunCharts": [{**chart, "metricSectionId": name, "runsCountToCompare": 20, "deleted": False} for chart in charts],
+    }
+    # MLflow's page keeps a view so, as the tag of an experiment (as of 3.17).
+    packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    key = f"mlflow.sharedViewState.{name}"
+    place = uri()
+    with _told(place), _alone(place):
+        client = _client(place)
+        of = _experiment(client, place, experiment)
+        known = client.get_experiment(of).tags.get(key)
+        if known is None or json.loads(known)["state"] != packed:
+            now = int(time.time() * 1000)
+            client.set_experiment_tag(of, key, json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": packed}))
+
+
 def clean(name: str) -> str:
     """The name with what MLflow does not take in keys of metrics, params, tags and images replaced by `_`."""
     return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", name)
+
+
+def _image(key: str) -> str:
+    """The name with what MLflow does not take in names of images replaced."""
+    return clean(key).replace(":", "_")
 
 
 def _finite(key: str, value: float) -> float:
@@ -300,6 +433,17 @@ def _experiment(client: MlflowClient, where: str, name: str) -> str:
             "or remove it for good with `mlflow gc`."
         )
     return str(found.experiment_id)
+
+
+def _registered(client: MlflowClient, name: str) -> None:
+    """The registered model is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _log_texts(client: MlflowClient, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:

@@ -1,0 +1,243 @@
+"""What the stages tell MLflow: a run for each training, each evaluation and each report, named and tagged to be compared.
+
+| experiment | a run is | its metrics |
+|---|---|---|
+| `vsr/methods` | a network in training | curves by step |
+| `vsr/evaluations` | a method on a test pair | the same few names for every method, so that runs make a table |
+| `vsr/reports` | a state of all results | none; the report is its artifact |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.clips.images import read_png
+from pipelines.evaluation import metrics
+from pipelines.params import Params, Suite
+from pipelines.report.results import Cell
+from pipelines.runtime import tracking
+from pipelines.runtime.lineage import Stage
+from pipelines.training.product import Record
+
+METHODS = "vsr/methods"
+EVALUATIONS = "vsr/evaluations"
+REPORTS = "vsr/reports"
+MODEL = "vsr"
+"""The registered model whose versions are the trained networks; the alias `best-<suite>` is on a suite's best."""
+
+NAMES = 40
+"""A run has fewer metrics than this: MLflow's tables and charts are slow and unreadable with more."""
+
+_CLIPS = 3
+_SAMPLES = ("lr", "restored", "truth")
+
+
+def training(record: Record, inputs: Mapping[str, str], params: Params) -> tracking.Run:
+    """The run of a network in training: found by its run key, or made from its record.
+
+    Args:
+        record: of the network, see `product`; its `params` become the run's.
+        inputs: the DVC hashes of its data by path.
+        params: params.yaml, which says the suites.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    return tracking.Run.find_or_create(
+        name=record["name"],
+        run_key=record["run_key"],
+        params=record["params"],
+        tags=_tags(record, corpus=record.get("corpus"), degradation=record.get("degradation"))
+        | {"vsr.suite": _suites(params, record["name"])},
+        inputs=[(path, digest, "training") for path, digest in inputs.items()],
+        experiment=METHODS,
+    )
+
+
+def evaluation(stage: Stage, record: Record, folder: Path, params: Params) -> None:
+    """Log an evaluation: means, cost, some clips and the table of all clips; nothing twice, however often it is repeated.
+
+    Args:
+        stage: the evaluation.
+        record: of the network that was evaluated.
+        folder: the results, see `evaluate.write_results`.
+        params: params.yaml, which says the suites.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    found = json.loads((folder / "metrics.json").read_text())
+    timing = json.loads((folder / "timing.json").read_text())
+    corpus, degradation = found["corpus"], found["degradation"]
+    tags = _tags(record, corpus=corpus, degradation=degradation)
+    lead = found["protocols"][found["lead_protocol"]]
+    run = tracking.Run.find_or_create(
+        name=f"{record['name']} on {corpus}/{degradation}",
+        run_key=stage.run_key,
+        params={name.removeprefix("vsr."): value for name, value in tags.items()},
+        tags={
+            **tags,
+            "vsr.suite": _suites(params, record["name"], corpus, degradation),
+            "vsr.skipped": "; ".join(f"{name}: {reason}" for name, reason in lead.get("skipped", {}).items()) or "nothing",
+            "vsr.network": record["run_key"],
+            "mlflow.note.content": "\n".join(f"- {note}" for note in record["notes"]),
+        },
+        inputs=[(path, digest, "evaluation") for path, digest in stage.inputs.items()],
+        experiment=EVALUATIONS,
+    )
+    run.metrics(0, _values(found, timing))
+    clips = _samples(folder)[:_CLIPS]
+    run.images(0, {f"{corpus}/{clip.name}/{name}": read_png(clip / f"{name}.png") for clip in clips for name in _SAMPLES})
+    table = stage.work / "clips.csv"
+    _clips(found).to_csv(table, index=False)
+    run.artifact(table)
+    run.finish("FINISHED")
+
+
+def report(stage: Stage, folder: Path, cells: list[Cell], params: Params) -> None:
+    """Log the report, and bring the suites of all runs, their views and best networks up to date with params.yaml.
+
+    Args:
+        stage: the report.
+        folder: what was published.
+        cells: the results that it shows.
+        params: params.yaml.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    run = tracking.Run.find_or_create(
+        name="report",
+        run_key=stage.run_key,
+        params={},
+        tags={},
+        inputs=[(path, digest, "report") for path, digest in stage.inputs.items()],
+        experiment=REPORTS,
+    )
+    for path in sorted(folder.iterdir()):
+        run.artifact(path)
+    for experiment in (METHODS, EVALUATIONS):
+        for other, tags in tracking.runs(experiment).items():
+            pair = (tags.get("vsr.corpus"), tags.get("vsr.degradation")) if experiment == EVALUATIONS else (None, None)
+            suites = _suites(params, tags.get("vsr.name", ""), *pair)
+            if suites != tags.get("vsr.suite"):
+                other.tag({"vsr.suite": suites})
+    for key, suite in params.suites.items():
+        _view(key, suite, cells, params)
+        name = best(suite, cells, params)
+        if name is not None and not tracking.alias(MODEL, f"best-{key}", name):
+            print(f"MLflow has no model of {name}, the best of {key}: it was trained where other runs are kept.")
+    run.finish("FINISHED")
+
+
+def of_suite(key: str) -> str:
+    """The search for the runs of a suite, see `tracking.runs`."""
+    return f"tags.`vsr.suite` LIKE '%|{key}|%'"
+
+
+def best(suite: Suite, cells: list[Cell], params: Params) -> str | None:
+    """The suite's experiment with the best mean over its pairs, by the suite's first metric under each corpus's lead protocol.
+
+    Only experiments with that metric on every pair are compared, the first of them wins a tie; None if there are none.
+    """
+    pairs = {(corpus, degradation) for corpus in suite.corpora for degradation in suite.degradations}
+    metric = metrics.get(suite.metrics[0])
+    means: dict[str, float] = {}
+    for method in suite.methods:
+        values = {
+            (cell.corpus, cell.degradation): cell.protocols[cell.lead_protocol].metrics.get(metric.name)
+            for cell in cells
+            if cell.method == method and cell.applicable and cell.lead_protocol
+        }
+        of_pairs = [value for pair in sorted(pairs) if (value := values.get(pair)) is not None]
+        if method in params.experiments and pairs and len(of_pairs) == len(pairs):
+            means[method] = sum(of_pairs) / len(of_pairs)
+    if not means:
+        return None
+    return max(means, key=lambda method: means[method] if metric.higher_is_better else -means[method])
+
+
+def _view(key: str, suite: Suite, cells: list[Cell], params: Params) -> None:
+    """The suite as a saved view of the evaluations: its runs, with its metrics as columns and a clip of each corpus."""
+    leads = dict.fromkeys(params.tests.corpora[corpus].protocols[0] for corpus in suite.corpora)
+    shown = dict.fromkeys(_metric(lead, name) for name in suite.metrics for lead in leads)
+    found = {cell.corpus: _samples(cell.folder) for cell in cells if cell.applicable}
+    tracking.view(
+        EVALUATIONS,
+        key,
+        title=suite.title,
+        where=of_suite(key),
+        params=["name", "corpus", "degradation"],
+        metrics=list(shown),
+        against="cost/parameters",
+        images=[f"{corpus}/{clips[0].name}/restored" for corpus in suite.corpora if (clips := found.get(corpus))],
+    )
+
+
+def _metric(protocol: str, name: str) -> str:
+    """What a run calls a metric: one that depends on the protocol has its name in front."""
+    return f"{protocol}/{name}" if metrics.get(name).channel == "protocol" else name
+
+
+def _tags(record: Record, *, corpus: str | None, degradation: str | None) -> dict[str, str]:
+    """What runs are found and grouped by; a tag that does not apply is left out."""
+    tags = {
+        "name": record["name"],
+        "method": record["method"],
+        "profile": record["params"].get("profile"),
+        "corpus": corpus,
+        "degradation": degradation,
+        "trained_on": record.get("trained_on"),
+        "seed": record["params"].get("training.seed"),
+    }
+    return {f"vsr.{key}": str(value) for key, value in tags.items() if value is not None}
+
+
+def _suites(params: Params, name: str, corpus: str | None = None, degradation: str | None = None) -> str:
+    """The suites with that experiment or baseline, on that pair if one is given: between bars, so that a search finds whole names."""
+    names = [
+        key
+        for key, suite in params.suites.items()
+        if name in suite.methods
+        and (corpus is None or corpus in suite.corpora)
+        and (degradation is None or degradation in suite.degradations)
+    ]
+    return f"|{'|'.join(names)}|" if names else "none"
+
+
+def _values(found: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, float]:
+    """Fewer than `NAMES` values: the cost, those of the lead protocol, and of each other protocol all or none, as there is room."""
+    lead = found["lead_protocol"]
+    cost = {
+        "cost/parameters": float(found["cost"]["parameters"]),
+        "cost/gmacs": float(found["cost"]["gmacs"]),
+        f"cost/{timing['device']}_seconds_per_frame": float(timing["seconds_per_frame"]),
+    }
+    # Pages begin with what is logged first.
+    values: dict[str, float] = {}
+    for protocol in [lead, *(name for name in found["protocols"] if name != lead)]:
+        scores = found["protocols"][protocol]
+        more = {_metric(protocol, name): float(value) for name, value in scores["metrics"].items()}
+        more[f"{protocol}/lossless_frames"] = float(scores["lossless"])
+        if protocol == lead or len(values | more | cost) < NAMES:
+            values |= more
+    return values | cost
+
+
+def _samples(folder: Path) -> list[Path]:
+    """The folders of the clips of which results have pictures."""
+    return sorted((folder / "samples").iterdir())
+
+
+def _clips(found: Mapping[str, Any]) -> pd.DataFrame:
+    """A line for each clip and protocol."""
+    return pd.DataFrame(
+        {"clip": clip, "protocol": protocol, **scores["metrics"], "frames": scores["frames"], "lossless": scores["lossless"]}
+        for protocol, means in found["protocols"].items()
+        for clip, scores in means["clips"].items()
+    )

@@ -85,8 +85,7 @@ def degrade(
             steps, clip.frames(), degradation=recipe, clip=clip.name, count=clip.count, size=clip.size, fps=clip.rate
         )
         target = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless=True)
-        # Beside the clip, not in it: a folder of frames holds frames.
-        target.with_name(f"{target.name}.json").write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
+        _record_of(target).write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
 
     _transform(source, destination, work, lossless=True)
 
@@ -312,6 +311,11 @@ def _wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def _record_of(target: Path) -> Path:
+    """Where what was drawn for a degraded clip is written: beside it, as a folder of frames holds frames."""
+    return target.with_name(f"{target.name}.json")
+
+
 def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
     """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.clips import footage
@@ -320,7 +324,9 @@ def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None]
     if destination.name in ("", ".."):  # such a folder cannot be replaced by a finished one
         raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
     clips = footage.open_source(source)
-    footage.check_destination(destination, clips, lossless=lossless)
+    for target in footage.check_destination(destination, clips, lossless=lossless).values():
+        if lossless and _record_of(target).exists():
+            raise VSRError(f"{_record_of(target)} already exists: remove it or choose another name.")
     new = not destination.exists()
     failures = {}
     try:

@@ -543,7 +543,7 @@ def test_damage_found_on_the_way_costs_no_other_clip(vsr: Vsr, tmp_path: Path) -
     done = vsr("degrade", tmp_path / "in", tmp_path / "out", "--recipe", "bi_x4")
     assert done.code == 1 and "Traceback" not in done.err
     assert f"error: 1 of 3 clips failed, the others are in {tmp_path / 'out'}:\n  b: " in done.err
-    assert tree(tmp_path / "out") == {"a", "c", *(f"{clip}/00{index}.png" for clip in "ac" for index in range(3))}
+    assert tree(tmp_path / "out") == {*"ac", "a.json", "c.json", *(f"{clip}/00{index}.png" for clip in "ac" for index in range(3))}
     for name in ("a", "c"):
         shutil.rmtree(tmp_path / "in" / name)
     put(tmp_path / "in/d", moving(3))
@@ -556,8 +556,8 @@ def test_recipes_that_cannot_run(vsr: Vsr, tmp_path: Path) -> None:
     put(tmp_path / "odd", moving(2, 52, 64))
     put(tmp_path / "small", moving(2, 3, 64))
     before = tree(tmp_path)
-    told = error(vsr("degrade", tmp_path / "odd", tmp_path / "out", "--recipe", "bi_x5"))
-    assert "unknown recipe 'bi_x5': did you mean 'bi_x4'?" in told
+    told = error(vsr("degrade", tmp_path / "odd", tmp_path / "out", "--recipe", "bi_xx4"))
+    assert "unknown recipe 'bi_xx4': did you mean 'bi_x4'?" in told
     told = error(vsr("degrade", tmp_path / "odd", tmp_path / "out", "--recipe", "crf25_x4"))
     assert "cannot take frames of 16x13, both sides must be even" in told
     told = error(vsr("degrade", tmp_path / "small", tmp_path / "out", "--recipe", "bi_x4"))
@@ -766,7 +766,8 @@ def test_names_are_only_names(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.Monk
     assert vsr("degrade", "--recipe", "bi_x4", "--", f"{name} in", f"{name} lr").code == 0
     done = vsr("score", "--json", "--", f"{name}.mp4", f"{name}.mp4")
     assert list(json.loads(done.out)["clips"]) == [name]
-    assert tree(tmp_path) - before == {f"{name} x.mp4", f"{name} lr", f"{name} lr/000.png", f"{name} lr/001.png"}
+    made = {f"{name} x.mp4", f"{name} lr", f"{name} lr/000.png", f"{name} lr/001.png", f"{name} lr.json"}
+    assert tree(tmp_path) - before == made
     assert video.probe(tmp_path / f"{name} x.mp4").frames == 3
 
 
@@ -873,7 +874,7 @@ def test_doctor(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_x2
     assert done.code == 1 and "Traceback" not in done.err
     found = {line[4:].split(":")[0]: line for line in done.out.splitlines()}
     for name, mending in (
-        ("ffmpeg with x264", f"{no_x264} has no libx264: unset IMAGEIO_FFMPEG_EXE"),
+        ("ffmpeg with x264 and MPEG-4", f"{no_x264} has no libx264: unset IMAGEIO_FFMPEG_EXE"),
         ("Ray", "unset RAY_ADDRESS"),
         ("weights", "nowhere is not a folder"),
     ):

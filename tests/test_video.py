@@ -12,7 +12,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from pipelines import params
 from pipelines.clips import video
+from pipelines.clips.ingest import Ingest
+from pipelines.clips.readers import list_clips
 from pipelines.errors import VSRError
 
 
@@ -121,9 +124,10 @@ def test_variable_rate_is_detected_and_keeps_every_frame(clip: Path, tmp_path: P
     info = video.probe(tmp_path / "vfr.mp4")
     assert info.variable and info.frames == 24 and info.fps < 25
     assert sum(1 for _ in video.decode(tmp_path / "vfr.mp4")) == 24
-    video.check_steady(clip, video.probe(clip))
+    assert not video.probe(clip).variable
+    corpus = params.Footage(kind="videos", source=str(tmp_path), split="test")
     with pytest.raises(VSRError, match=r"vfr\.mp4 has a variable frame rate.*ffmpeg -i vfr\.mp4 -vf fps=20 ") as said:
-        video.check_steady(tmp_path / "vfr.mp4", info)
+        list(Ingest()(next(found for found in list_clips(corpus, tmp_path) if found.name == "vfr")))
     mend(said.value, tmp_path)
     info = video.probe(tmp_path / "vfr_steady.mkv")
     assert not info.variable and info.fps == 20

@@ -92,15 +92,14 @@ def open_source(path: Path, failures: dict[str, str] | None = None) -> dict[str,
     return clips
 
 
-def check_destination(dst: Path, source: Mapping[str, Footage], *, lossless: bool = False) -> None:
-    """Find out before the work whether `write_like` can put every clip of SRC there.
+def check_destination(dst: Path, source: Mapping[str, Footage], *, lossless: bool = False) -> dict[str, Path]:
+    """Where `write_like` will put every clip of SRC, found out before the work.
 
     Raises:
         VSRError: something is already there, DST names one video and SRC has several clips, or a video would be made of one
             whose frames are not evenly spaced.
     """
-    for footage in source.values():
-        _target(dst, footage, lossless)
+    return {name: _target(dst, footage, lossless)[0] for name, footage in source.items()}
 
 
 def write_like(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pipelines import networks, params
+from pipelines.clips import video
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation import evaluate, metrics, protocols
@@ -48,6 +49,7 @@ def run(arguments: Namespace) -> None:
         for protocol, names in assigned(chosen, test.metrics).items()
     }
     tracking.preflight()
+    video.check_encoder("libx264")  # of the films
     kind = "evaluate" if name in loaded.experiments else "evaluate_baseline"
     stage = begin(f"{kind}@{name}-{corpus}-{degradation}")
     trained = data("trained", name)
@@ -96,7 +98,7 @@ def run(arguments: Namespace) -> None:
             raise
     size = lr.clips[clips[0]].attributes
     costs = {**cost(network, size.height, size.width), "lr": [size.height, size.width]}
-    timing = evaluate.timing(collected.results)
+    timing = evaluate.timing(collected.results, test.window)
     means = evaluate.write_results(out, header, collected.results, costs, timing, reasons)
     lead = test.protocols[0]
     print(f"{label}: {_shown(means[lead])} ({lead}, {len(clips)} clips)")

@@ -20,6 +20,7 @@ from torch import Tensor
 import models
 from models import Network
 from models.resize import imresize
+from pipelines.clips import video
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics, protocols
@@ -147,7 +148,7 @@ def test_what_is_no_number_is_refused(value: float) -> None:
             assert given_ < 7
     hr = [frame.repeat(2, 0).repeat(2, 1) for frame in numbered(9, 8, 8)]
     with pytest.raises(VSRError, match="^clip 'c': restored frame 7 has values"):
-        evaluate_clip(Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, window=5, overlap=1)
+        evaluate_clip(Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, row=3, fps=25, window=5, overlap=1)
 
 
 def test_restoring_does_not_leak_its_inference_mode() -> None:
@@ -239,7 +240,7 @@ def test_published_numbers_of_bicubic_on_vid4(clip: str, psnr: float, ssim: floa
     truth = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))]
     lr = [shrink(frame) for frame in truth]
     chosen = [protocols.get("vid4")]
-    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), chosen, BOTH, window=10, overlap=0)
+    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), chosen, BOTH, row=3, fps=25, window=10, overlap=0)
     (score,) = found.scores
     assert score.values["psnr"] == pytest.approx(psnr, abs=0.0006)
     assert score.values["ssim"] == pytest.approx(ssim, abs=0.00006)
@@ -258,7 +259,7 @@ def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int 
     hr = noise(seed, count, height, width)
     lr = [shrink(frame) for frame in hr]
     chosen = [protocols.get("rgb"), protocols.get("y")]
-    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, BOTH, window=3, overlap=1)
+    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, BOTH, row=3, fps=25, window=3, overlap=1)
 
 
 def test_evaluating_a_clip() -> None:
@@ -287,7 +288,7 @@ def test_evaluating_a_clip() -> None:
 )
 def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.ndarray], counted: int, message: str) -> None:
     with pytest.raises(VSRError, match=message):
-        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, window=9, overlap=0)
+        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, row=3, fps=25, window=9, overlap=0)
 
 
 def make_store(path: Path, clips: dict[str, list[np.ndarray]], parameters: dict[str, dict[str, str]] | None = None) -> Path:
@@ -313,7 +314,7 @@ def test_worker(tmp_path: Path) -> None:
     worker = Evaluate(tmp_path / "model.safetensors", *stores, ["y"], both, 10, 2)
     (found,) = worker("b")
     lr = [shrink(frame) for frame in hr["b"]]
-    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], BOTH, window=10, overlap=2)
+    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], BOTH, row=3, fps=25, window=10, overlap=2)
     assert found.scores == expected.scores
     models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
     (plain,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y", "rgb"], both, 10, 2)("a")
@@ -359,7 +360,7 @@ COST = {"parameters": 0, "gmacs": 0.0, "gmacs_without_deform": 0.0, "lr": [6, 7]
 def test_results_on_disk(tmp_path: Path) -> None:
     results = [evaluate("night/1", 1), evaluate("day", 2, count=3)]
     folder = tmp_path / "results" / "bicubic"
-    means = write_results(folder, HEADER, results, COST, timing(results), NOTHING_SKIPPED)
+    means = write_results(folder, HEADER, results, COST, timing(results, 10), NOTHING_SKIPPED)
     found = json.loads((folder / "metrics.json").read_text())
     assert found["protocols"] == means
     values = {(row["clip"], row["protocol"], row["metric"]): [] for row in pq.read_table(folder / "frames.parquet").to_pylist()}
@@ -374,20 +375,25 @@ def test_results_on_disk(tmp_path: Path) -> None:
     assert found["lead_protocol"] == "rgb" and found["applicable"] is True and found["reason"] is None
     assert found["cost"] == COST and all(found[key] == value for key, value in HEADER.items())
     timed = json.loads((folder / "timing.json").read_text())
-    assert set(timed) == {"seconds_per_frame", "device", "threads", "lr"} and timed["lr"] == [6, 7]
-    for name in ("lr", "bicubic", "restored", "truth"):
-        image = np.asarray(Image.open(folder / "samples" / "night%2F1" / f"{name}.png"))
-        assert np.array_equal(image, results[0].sample[name])
+    assert (timed["lr"], timed["window"], timed["precision"]) == ([6, 7], 10, "float32")
+    assert timed["seconds_per_frame"] > 0 and timed["peak_memory"] > 2**20 and timed["hardware"]
+    samples = folder / "samples" / "night%2F1"
+    for name in ("lr", "bicubic", "restored", "truth", "profile", "profile_truth"):
+        assert np.array_equal(np.asarray(Image.open(samples / f"{name}.png")), results[0].sample[name])
+    profile = results[0].sample["profile_truth"]
+    assert profile.shape == (5, 28, 3) and (profile[2] == results[0].sample["truth"][3]).all()  # row 3 of the middle frame
+    info = video.probe(samples / "clip.mp4")
+    assert (info.frames, info.width, info.height, info.fps) == (5, 3 * 28, 24, 25)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["bicubic"]
 
 
 def test_results_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     results = [evaluate("a", 1, count=2), evaluate("b", 2, count=2)]
-    write_results(tmp_path / "one", HEADER, results, COST, timing(results), NOTHING_SKIPPED)
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]), NOTHING_SKIPPED)
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1]), NOTHING_SKIPPED)  # replaces the first
+    write_results(tmp_path / "one", HEADER, results, COST, timing(results, 10), NOTHING_SKIPPED)
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1], 10), NOTHING_SKIPPED)
+    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1], 10), NOTHING_SKIPPED)  # replaces the first
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert len(files) == 3 + 2 * 4
+    assert len(files) == 3 + 2 * 7
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
 
 

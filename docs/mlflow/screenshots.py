@@ -134,6 +134,13 @@ def picture(page: Page, name: str) -> None:
     print(f"{path} ({path.stat().st_size // 1000} kB)")
 
 
+def enlarge(page: Page, search: str, chart: int) -> None:
+    """Show one of the charts that a search finds as large as the page."""
+    page.get_by_placeholder("Search metric charts").fill(search)
+    page.wait_for_timeout(2000)
+    page.locator("[data-component-id=fullscreen_button_chartcard]").nth(chart).click()
+
+
 def main() -> None:
     """Take every picture."""
     store = tracking.uri()
@@ -148,22 +155,18 @@ def main() -> None:
         picture(page, "table")
         visit(page, address, view(evaluations, len(runs), charts=True))
         picture(page, "charts")
-        page.get_by_placeholder("Search metric charts").fill("restored")
+        enlarge(page, "restored", 0)
         picture(page, "methods")
         visit(page, address, compare(evaluations, [run.id for run in runs]))
         picture(page, "compare")
         curves = Place(f"experiments/{methods}/runs/{training[0]}/model-metrics", "psnr")
         visit(page, address, curves)
         picture(page, "curves")
-        page.get_by_placeholder("Search metric charts").fill("restored")
-        page.wait_for_timeout(3000)
-        print(
-            [
-                (b.get_attribute("aria-label"), b.inner_text()[:20], b.get_attribute("data-component-id"))
-                for b in page.get_by_role("button").all()
-            ]
-        )
+        page.set_viewport_size({"width": 900, "height": 900})  # the page puts pictures in the middle of a square
+        enlarge(page, "restored", 2)  # after bicubic and LR
+        page.get_by_role("dialog").get_by_role("slider").press("End")
         picture(page, "images")
+        page.set_viewport_size(SIZE)
         visit(page, address, Place(f"models/{MODEL}", f"best-{SUITE}"))
         picture(page, "model")
 

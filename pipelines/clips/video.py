@@ -140,7 +140,7 @@ def unsteady(path: Path, fps: Fraction) -> VSRError:
 def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audio_from: Path | None = None) -> None:
     """Write a video that plays everywhere: H.264 4:2:0 at CRF 12, in the container of the suffix.
 
-    The file appears under its name when it is complete.
+    The same frames give the same bytes. The file appears under its name when it is complete.
 
     Args:
         frames: (H, W, 3) uint8 RGB, one size. H and W are even: 4:2:0 has no odd sizes, and padding,
@@ -170,7 +170,15 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
     )
     if sound:
         picture = picture.filter("setsar", str(sound.pixel_aspect))
-    options: dict[str, Any] = {"c:v": "libx264", "preset": "medium", "crf": 12, "fps_mode": "passthrough"}
+    options: dict[str, Any] = {
+        "c:v": "libx264",
+        "preset": "medium",
+        "crf": 12,
+        "threads": 1,
+        "fps_mode": "passthrough",
+        "flags:v": "+bitexact",
+        "fflags": "+bitexact",
+    }
     tracks = []
     if sound and sound.audio and audio_from:
         tracks.append(ffmpeg.input(_url(audio_from), protocol_whitelist="file,pipe")["a"])

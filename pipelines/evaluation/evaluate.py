@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
+import resource
 import statistics
 import time
 import urllib.parse
@@ -17,17 +20,16 @@ import pyarrow.parquet as pq
 import torch
 
 from models import Network
-from models.resize import imresize
 from pipelines import networks, whole
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError, unknown
 from pipelines.evaluation import protocols as registry
+from pipelines.evaluation.looks import SAMPLES, Look
+from pipelines.evaluation.profiles import liveliest_row
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.restore import quantise, restore, to_tensor
+from pipelines.evaluation.restore import restore
 from pipelines.evaluation.score import ClipScore, Row, Scorer, assigned, pairs, summarise
-
-SAMPLES = ("lr", "bicubic", "restored", "truth")
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,21 @@ class ClipResult:
     """What evaluating one clip gave.
 
     `scores` are those of each protocol that takes the clip; `seconds_per_frame` is the time from 8-bit LR
-    frames to 8-bit restored frames; `sample` holds the middle frame as (H, W, 3) uint8 under the names
-    of `SAMPLES`; `lr` is (h, w); `device` and `threads` say where it ran.
+    frames to 8-bit restored frames, and `peak_memory` the most bytes that were in use then: of the GPU, else of the
+    whole process; `sample` holds the pictures of `looks.SAMPLES`, (H, W, 3) uint8, and `film` a short video; `lr` is
+    (h, w); `device`, `hardware` and `threads` say where it ran.
     """
 
     clip: str
     scores: list[ClipScore]
     seconds_per_frame: float
+    peak_memory: int
     frames: int
     sample: dict[str, np.ndarray]
+    film: bytes
     lr: tuple[int, int]
     device: str
+    hardware: str
     threads: int
 
 
@@ -88,15 +94,17 @@ class Evaluate:
         for store in (self._hr, self._lr):
             if clip not in store.clips:
                 raise unknown(f"clip of {store.path}", clip, store.clips)
-        parameters = self._hr.clips[clip].attributes.parameters
+        of = self._hr.clips[clip].attributes
         yield evaluate_clip(
             self.network,
             self._hr.frames(clip),
             self._lr.frames(clip),
             clip,
             self._lr.clips[clip].frames,
-            [protocol for protocol in self._protocols if protocol.takes(parameters)],
+            [protocol for protocol in self._protocols if protocol.takes(of.parameters)],
             self._metrics,
+            row=liveliest_row(self._hr.frames(clip)),
+            fps=of.fps,
             window=self._window,
             overlap=self._overlap,
             device=self._device,
@@ -112,6 +120,8 @@ def evaluate_clip(
     protocols: Sequence[Protocol],
     metrics: Mapping[str, Sequence[str]],
     *,
+    row: int,
+    fps: float,
     window: int,
     overlap: int,
     device: str = "cpu",
@@ -127,6 +137,8 @@ def evaluate_clip(
         frames: how many it has, which says the middle one.
         protocols: what of it is scored.
         metrics: names of metrics that can be computed here, by name of protocol, see `assigned`.
+        row: which row the temporal profile shows, see `profiles.liveliest_row`.
+        fps: frames per second.
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass, see `restore`.
         device: where the network and the metrics run, `cpu` or `cuda`.
@@ -134,13 +146,14 @@ def evaluate_clip(
     Raises:
         VSRError: the clips do not belong together, cannot be restored, or there is nothing to score.
     """
-    middle = frames // 2
-    sample: dict[str, np.ndarray] = {}
+    look = Look(frames, row, network.scale)
+    size: tuple[int, int] = (0, 0)
 
     def passing() -> Iterator[np.ndarray]:
+        nonlocal size
         for index, frame in enumerate(lr):
-            if index == middle:
-                sample["lr"] = frame
+            size = frame.shape[0], frame.shape[1]
+            look.take_lr(index, frame)
             yield frame
 
     clock = _Clock()
@@ -151,20 +164,38 @@ def evaluate_clip(
             truth = _crop(truth, restored, network.scale, f"clip {clip!r} frame {index}")
             for scorer in scorers:
                 scorer.add(restored, truth)
-            if index == middle:
-                sample.update(restored=restored, truth=truth, bicubic=_bicubic(sample["lr"], restored, network.scale))
+            look.take(index, restored, truth)
     except VSRError as error:
         raise error if repr(clip) in str(error) else VSRError(f"clip {clip!r}: {error}") from error
     return ClipResult(
         clip=clip,
         scores=[scorer.finish() for scorer in scorers],
         seconds_per_frame=clock.seconds / clock.count,
+        peak_memory=_peak_memory(device),
         frames=frames,
-        sample={name: sample[name] for name in SAMPLES},
-        lr=(sample["lr"].shape[0], sample["lr"].shape[1]),
+        sample=look.finish(),
+        film=look.film(fps),
+        lr=size,
         device=torch.device(device).type,
+        hardware=_hardware(device),
         threads=torch.get_num_threads(),
     )
+
+
+def _peak_memory(device: str) -> int:
+    """The most bytes in use so far: of the GPU by tensors, else of this process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _hardware(device: str) -> str:
+    """The model of the GPU or processor."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name()
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.is_file() else None
+    return found[1].strip() if found else platform.machine()
 
 
 class _Clock:
@@ -196,22 +227,23 @@ def _crop(truth: np.ndarray, restored: np.ndarray, scale: float, where: str) -> 
     return truth[:height, :width]
 
 
-def _bicubic(lr: np.ndarray, restored: np.ndarray, scale: float) -> np.ndarray:
-    return quantise(imresize(to_tensor([lr])[0], scale))[: restored.shape[0], : restored.shape[1]]
-
-
-def timing(results: Sequence[ClipResult]) -> dict[str, Any]:
-    """How long restoring took: seconds per frame, the median over clips of the size that the first clip has.
+def timing(results: Sequence[ClipResult], window: int) -> dict[str, Any]:
+    """How long restoring took, and on what: seconds per frame, the median over clips of the size that the first clip has,
+    in passes of `window` frames.
 
     Returns:
-        `{"seconds_per_frame", "device", "threads", "lr": [h, w]}`.
+        `{"seconds_per_frame", "peak_memory" (bytes), "device", "hardware", "threads", "precision", "window", "lr": [h, w]}`.
     """
     first = min(results, key=lambda result: result.clip)
     alike = [result.seconds_per_frame for result in results if result.lr == first.lr]
     return {
         "seconds_per_frame": statistics.median(alike),
+        "peak_memory": max(result.peak_memory for result in results),
         "device": first.device,
+        "hardware": first.hardware,
         "threads": first.threads,
+        "precision": "float32",
+        "window": window,
         "lr": list(first.lr),
     }
 
@@ -230,7 +262,9 @@ def write_results(
     `metrics.json`     the header, the means by protocol and clip, the cost
     `frames.parquet`   clip, frame (-1 for a clip's own value), protocol, metric, value
     `timing.json`      what differs from run to run
-    `samples/<clip>/`  the middle frame: `lr.png`, `bicubic.png`, `restored.png`, `truth.png`
+    `samples/<clip>/`  the middle frame: `lr.png`, `bicubic.png`, `restored.png`, `truth.png`; the temporal
+                       profiles `profile.png`, `profile_truth.png`; `clip.mp4`, bicubic, restored and
+                       true frames side by side
     ================== =====================================================================
 
     All but `timing.json` are the same bytes for the same results in any order.
@@ -272,7 +306,7 @@ def write_results(
         _write_json(building / "timing.json", timing)
         _write_frames(building / "frames.parquet", [row for score in scores for row in score.rows])
         for result in results:
-            _write_sample(building / "samples" / urllib.parse.quote(result.clip, safe=" ()"), result.sample)
+            _write_sample(building / "samples" / urllib.parse.quote(result.clip, safe=" ()"), result)
     return means
 
 
@@ -306,7 +340,8 @@ def _write_frames(path: Path, rows: Sequence[Row]) -> None:
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
 
 
-def _write_sample(folder: Path, sample: Mapping[str, np.ndarray]) -> None:
+def _write_sample(folder: Path, result: ClipResult) -> None:
     folder.mkdir(parents=True)
     for name in SAMPLES:
-        write_png(folder / f"{name}.png", sample[name])
+        write_png(folder / f"{name}.png", result.sample[name])
+    (folder / "clip.mp4").write_bytes(result.film)

@@ -190,7 +190,7 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
             facts.significant(row.cost.gmacs, 4) if row.cost else "–",
             facts.significant(row.cost.gmacs_without_deform, 4) if row.cost else "–",
             " to ".join(map(facts.significant, row.seconds)) or "–",
-            f"{text(row.timing.device)}, {row.timing.threads} threads" if row.timing else "not measured",
+            text(row.timing.place) if row.timing else "not measured",
         ]
         for row in facts.costs(methods, cells)
     ]

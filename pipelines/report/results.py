@@ -45,12 +45,23 @@ class Cost(Record):
 
 
 class Timing(Record):
-    """Measured seconds per frame at an LR size `(height, width)`, and where."""
+    """Measured seconds per frame at an LR size `(height, width)`, and where: on which processor or GPU, with how many
+    threads and of which precision, in passes of how many frames. `peak_memory` is in bytes."""
 
     seconds_per_frame: float
     device: str
     threads: int
     lr: tuple[int, int]
+    hardware: str = ""
+    precision: str = ""
+    window: int | None = None
+    peak_memory: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it was measured, in words."""
+        parts = [self.hardware or self.device, f"{self.threads} thread{'' if self.threads == 1 else 's'}"]
+        return ", ".join([*parts, *([self.precision] if self.precision else []), *([f"passes of {self.window}"] if self.window else [])])
 
 
 class Cell(Record):

@@ -1,0 +1,80 @@
+"""What is kept of a clip for people to look at, taken while it is scored: its middle frame, a temporal profile, a film."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from models.resize import imresize
+from pipelines.clips import video
+from pipelines.evaluation.restore import quantise, to_tensor
+
+SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
+"""The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
+
+FILM_FRAMES = 24
+FILM_HEIGHT, FILM_WIDTH = 240, 320
+"""Of each of the three panes of a film, pixels: the middle of larger frames."""
+
+
+class Look:
+    """Takes frames as they come and keeps few of them.
+
+    Args:
+        frames: how many the clip has.
+        row: which row of the frames the temporal profile shows.
+        scale: the size of the restored frames over that of LR.
+    """
+
+    def __init__(self, frames: int, row: int, scale: float) -> None:
+        self._middle = frames // 2
+        first = max(0, self._middle - FILM_FRAMES // 2)
+        self._filmed = range(first, min(frames, first + FILM_FRAMES))
+        self._row, self._scale = row, scale
+        self._lr: dict[int, np.ndarray] = {}
+        self._film: list[np.ndarray] = []
+        self._rows: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+        self.pictures: dict[str, np.ndarray] = {}
+
+    def take_lr(self, index: int, frame: np.ndarray) -> None:
+        """The LR frame of that number, (h, w, 3) uint8, before the restored one comes."""
+        if index == self._middle or index in self._filmed:
+            self._lr[index] = frame
+
+    def take(self, index: int, restored: np.ndarray, truth: np.ndarray) -> None:
+        """The frames of that number, (H, W, 3) uint8."""
+        row = min(self._row, len(restored) - 1)
+        for rows, frame in zip(self._rows, (restored, truth), strict=True):
+            rows.append(frame[row].copy())
+        lr = self._lr.pop(index, None)
+        if lr is None:
+            return
+        bicubic = quantise(imresize(to_tensor([lr])[0], self._scale))[: restored.shape[0], : restored.shape[1]]
+        if index == self._middle:
+            self.pictures = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
+        self._film.append(np.hstack([_pane(frame) for frame in (bicubic, restored, truth)]))
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """The pictures of `SAMPLES`, once all frames have come."""
+        profile, truth = map(np.stack, self._rows)
+        return {**self.pictures, "profile": profile, "profile_truth": truth}
+
+    def film(self, fps: float) -> bytes:
+        """Bicubic, restored and true frames side by side, as an MP4 file: the same bytes for the same frames.
+
+        Raises:
+            VSRError: there is no libx264, or frames are smaller than 2x2.
+        """
+        with tempfile.TemporaryDirectory(prefix="vsr-film-") as folder:
+            path = Path(folder) / "clip.mp4"
+            video.encode(self._film, path, fps)
+            return path.read_bytes()
+
+
+def _pane(frame: np.ndarray) -> np.ndarray:
+    """The middle of a frame, with even sides."""
+    height, width = (min(side, most) // 2 * 2 for side, most in zip(frame.shape[:2], (FILM_HEIGHT, FILM_WIDTH), strict=True))
+    top, left = (frame.shape[0] - height) // 2, (frame.shape[1] - width) // 2
+    return frame[top : top + height, left : left + width]

@@ -543,7 +543,12 @@ def test_damage_found_on_the_way_costs_no_other_clip(vsr: Vsr, tmp_path: Path) -
     done = vsr("degrade", tmp_path / "in", tmp_path / "out", "--recipe", "bi_x4")
     assert done.code == 1 and "Traceback" not in done.err
     assert f"error: 1 of 3 clips failed, the others are in {tmp_path / 'out'}:\n  b: " in done.err
-    assert tree(tmp_path / "out") == {*"ac", "a.json", "c.json", *(f"{clip}/00{index}.png" for clip in "ac" for index in range(3))}
+    assert tree(tmp_path / "out") == {
+        *"ac",
+        "a.json",
+        "c.json",
+        *(f"{clip}/00{index}.png" for clip in "ac" for index in range(3)),
+    }
     for name in ("a", "c"):
         shutil.rmtree(tmp_path / "in" / name)
     put(tmp_path / "in/d", moving(3))

@@ -148,7 +148,9 @@ def test_what_is_no_number_is_refused(value: float) -> None:
             assert given_ < 7
     hr = [frame.repeat(2, 0).repeat(2, 1) for frame in numbered(9, 8, 8)]
     with pytest.raises(VSRError, match="^clip 'c': restored frame 7 has values"):
-        evaluate_clip(Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, row=3, fps=25, window=5, overlap=1)
+        evaluate_clip(
+            Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, row=3, fps=25, window=5, overlap=1
+        )
 
 
 def test_restoring_does_not_leak_its_inference_mode() -> None:
@@ -288,7 +290,9 @@ def test_evaluating_a_clip() -> None:
 )
 def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.ndarray], counted: int, message: str) -> None:
     with pytest.raises(VSRError, match=message):
-        evaluate_clip(models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, row=3, fps=25, window=9, overlap=0)
+        evaluate_clip(
+            models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, row=3, fps=25, window=9, overlap=0
+        )
 
 
 def make_store(path: Path, clips: dict[str, list[np.ndarray]], parameters: dict[str, dict[str, str]] | None = None) -> Path:

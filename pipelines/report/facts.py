@@ -155,7 +155,8 @@ def trained(params: Params) -> list[Trained]:
     for name, experiment in params.experiments.items():
         profile = params.methods[experiment.method][experiment.profile]
         method = f"{experiment.method}, {experiment.profile}" + (f" ({_settings(profile.options)})" if profile.options else "")
-        recipe = _schedule(experiment.training(profile)) if profile.training else "not trained"
+        training = experiment.training(profile)
+        recipe = _schedule(training) if training else "not trained"
         rows.append(Trained(name, method, f"{experiment.corpus} · {experiment.degradation}", experiment.start, recipe))
     return rows
 

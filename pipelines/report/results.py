@@ -61,7 +61,9 @@ class Timing(Record):
     def place(self) -> str:
         """Where it was measured, in words."""
         parts = [self.hardware or self.device, f"{self.threads} thread{'' if self.threads == 1 else 's'}"]
-        return ", ".join([*parts, *([self.precision] if self.precision else []), *([f"passes of {self.window}"] if self.window else [])])
+        return ", ".join(
+            [*parts, *([self.precision] if self.precision else []), *([f"passes of {self.window}"] if self.window else [])]
+        )
 
 
 class Cell(Record):

@@ -117,7 +117,10 @@ def test_every_layer_has_left_its_mark(project: Project) -> None:
     assert metrics["protocols"]["y"]["frames"] == 6
     page = (project.root / "report/index.html").read_text()
     assert "basicvsr_bi" in page and "bicubic" in page
-    priors, evaluated = ["flows@parallax_bi_x4", "masks@parallax_bi_x4"], ["basicvsr_bi on parallax/bi_x4", "bicubic on parallax/bi_x4"]
+    priors, evaluated = (
+        ["flows@parallax_bi_x4", "masks@parallax_bi_x4"],
+        ["basicvsr_bi on parallax/bi_x4", "bicubic on parallax/bi_x4"],
+    )
     assert {name for name, _ in project.runs()} == {"basicvsr_bi", "spynet_parallax", *evaluated, *priors, "report"}
     assert not list((project.root / ".vsr" / "work").iterdir())
 

@@ -273,6 +273,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen
     where = os.environ.get("MLFLOW_TRACKING_URI", "")
     if where.startswith("http"):
         raise VSRError("MLFLOW_TRACKING_URI names a server: open its address in a browser.")
+    for suite, address in tracking.views().items():
+        print(f"{suite}: http://127.0.0.1:{port}/{address}", flush=True)
     command = [
         sys.executable,
         "-m",

@@ -8,17 +8,15 @@ from pipelines import params
 from pipelines.report import page, results
 from pipelines.runtime import tracking
 from stages import tracked
-from stages.common import ROOT, begin, end, main
+from stages.common import ROOT, main
 
 
 def report(arguments: Namespace) -> None:
     """Make `report/` from whatever results there are, and keep it in MLflow."""
     loaded = params.load()
     tracking.preflight()
-    stage = begin("report")
     page.publish(loaded, ROOT)
-    tracked.report(stage, ROOT / "report", results.load(ROOT / "results"), loaded)
-    end(stage)
+    tracked.report(ROOT / "report", results.load(ROOT / "results"), loaded)
 
 
 if __name__ == "__main__":

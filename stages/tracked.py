@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,11 +100,12 @@ def evaluation(stage: Stage, record: Record, folder: Path, params: Params) -> No
     run.finish("FINISHED")
 
 
-def report(stage: Stage, folder: Path, cells: list[Cell], params: Params) -> None:
-    """Log the report, and bring the suites of all runs, their views and best networks up to date with params.yaml.
+def report(folder: Path, cells: list[Cell], params: Params) -> None:
+    """Log the report, and bring the suites of its methods' runs, their views and best networks up to date with params.yaml.
+
+    Results that differ in nothing but how long they took have one run.
 
     Args:
-        stage: the report.
         folder: what was published.
         cells: the results that it shows.
         params: params.yaml.
@@ -111,27 +113,32 @@ def report(stage: Stage, folder: Path, cells: list[Cell], params: Params) -> Non
     Raises:
         VSRError: MLflow does not answer or refuses.
     """
+    measured = [cell.model_dump(mode="json", exclude={"timing", "folder"}) for cell in cells]
+    identity = json.dumps([{key: suite.model_dump() for key, suite in params.suites.items()}, measured], sort_keys=True)
     run = tracking.Run.find_or_create(
         name="report",
-        run_key=stage.run_key,
+        run_key=hashlib.sha256(identity.encode()).hexdigest()[:16],
         params={},
         tags={},
-        inputs=[(path, digest, "report") for path, digest in stage.inputs.items()],
+        inputs=[],
         experiment=REPORTS,
     )
     for path in sorted(folder.iterdir()):
         run.artifact(path)
     for experiment in (METHODS, EVALUATIONS):
         for other, tags in tracking.runs(experiment).items():
+            name = tags.get("vsr.name", "")
+            if name not in {*params.experiments, *params.baselines}:
+                continue  # on a server others keep runs too
             pair = (tags.get("vsr.corpus"), tags.get("vsr.degradation")) if experiment == EVALUATIONS else (None, None)
-            suites = _suites(params, tags.get("vsr.name", ""), *pair)
+            suites = _suites(params, name, *pair)
             if suites != tags.get("vsr.suite"):
                 other.tag({"vsr.suite": suites})
     for key, suite in params.suites.items():
         _view(key, suite, cells, params)
-        name = best(suite, cells, params)
-        if name is not None and not tracking.alias(MODEL, f"best-{key}", name):
-            print(f"MLflow has no model of {name}, the best of {key}: it was trained where other runs are kept.")
+        leader = best(suite, cells, params)
+        if leader is not None and not tracking.alias(MODEL, f"best-{key}", leader):
+            print(f"MLflow has no model of {leader}, the best of {key}: it was trained where other runs are kept.")
     run.finish("FINISHED")
 
 

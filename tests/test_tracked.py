@@ -180,8 +180,14 @@ def test_the_report_brings_suites_and_their_best_up_to_date(
     (folder / "index.html").write_text("<p>the report</p>")
     (folder / "dvc" / "scores.json").write_text("[]")
 
-    for _ in range(2):
-        tracked.report(stage("report", tmp_path / "work"), folder, cells, params)
+    slower = [
+        cell.model_copy(update={"timing": cell.timing.model_copy(update={"seconds_per_frame": 9.0})})
+        for cell in cells
+        if cell.timing
+    ]
+    assert len(slower) == len(cells)
+    for measured in (cells, cells, slower):
+        tracked.report(folder, measured, params)
     (kept,) = runs(client, tracked.REPORTS).values()
     assert {file.path for file in client.list_artifacts(kept.info.run_id)} == {"index.html", "dvc"}
 
@@ -195,7 +201,11 @@ def test_the_report_brings_suites_and_their_best_up_to_date(
     suites = params.suites
     suites["half"] = suites["first_look"].model_copy(update={"degradations": ["bi_x4"], "methods": ["bicubic", "basicvsr_bi"]})
     suites["first"] = suites["first_look"].model_copy(update={"methods": []})
-    tracked.report(stage("report", tmp_path / "work"), folder, cells, params)
+    of_others = tracking.Run.find_or_create(
+        name="theirs", run_key="theirs", params={}, tags={"vsr.suite": "|theirs|"}, inputs=[], experiment=tracked.EVALUATIONS
+    )
+    tracked.report(folder, cells, params)
+    assert list(tracking.runs(tracked.EVALUATIONS, tracked.of_suite("theirs"))) == [of_others]
     in_half = tracking.runs(tracked.EVALUATIONS, tracked.of_suite("half"))
     assert {(tags["vsr.name"], tags["vsr.degradation"]) for tags in in_half.values()} == {
         ("bicubic", "bi_x4"),
@@ -236,5 +246,5 @@ def test_a_best_that_was_trained_elsewhere_is_said(
 ) -> None:
     (tmp_path / "report").mkdir()
     cells = load(fabricated.results(tmp_path / "results"))
-    tracked.report(stage("report", tmp_path / "work"), tmp_path / "report", cells, fabricated.params())
+    tracked.report(tmp_path / "report", cells, fabricated.params())
     assert "MLflow has no model of basicvsr_" in capsys.readouterr().out

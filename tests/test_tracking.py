@@ -185,7 +185,10 @@ def test_a_view_is_saved_once(store: str) -> None:
     def tags() -> dict[str, str]:
         return MlflowClient(store).get_experiment_by_name("vsr/methods").tags
 
+    assert tracking.views() == {}
     first = save("one")
+    experiment = MlflowClient(store).get_experiment_by_name("vsr/methods").experiment_id
+    assert tracking.views() == {"suite": f"#/experiments/{experiment}/runs?viewStateShareKey=suite"}
     assert save("one") == first
     assert save("other") != first
     assert len([key for key in tags() if key.startswith("mlflow.sharedViewState.")]) == 1

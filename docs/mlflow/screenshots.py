@@ -38,9 +38,11 @@ PATIENCE = 120_000
 
 # As a person leaves it after choosing "Model training" above the menu and closing MLflow's assistant.
 _SETTLED = """
-localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
-localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
-localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+if (location.protocol === 'http:') {
+  localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
+  localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+  localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+}
 """
 
 
@@ -167,7 +169,7 @@ def main() -> None:
         last = max(point.step for point in client.get_metric_history(training[0], "validation/psnr"))
         step = page.get_by_role("dialog").locator("input")
         step.fill(str(last))
-        step.press("Enter")
+        step.press("Tab")
         picture(page, "images")
         page.set_viewport_size(SIZE)
         visit(page, address, Place(f"models/{MODEL}", f"best-{SUITE}"))

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipelines import whole
 from pipelines.params import Params
-from pipelines.report import charts, facts, families, overview, pictures, statistics, tables
+from pipelines.report import charts, dvc_metrics, facts, families, overview, pictures, statistics, tables
 from pipelines.report.results import Cell, load
 from pipelines.report.versions import versions
 
@@ -50,7 +50,7 @@ class Shown:
 
 
 def write(params: Params, results: Path, out: Path, versions: dict[str, str]) -> None:
-    """Write index.html, report.md and results.csv into `out` from the results that params.yaml names.
+    """Write index.html, report.md, results.csv and what DVC shows into `out` from the results that params.yaml names.
 
     A result that is not there, or does not apply, is shown as such; a result that params.yaml no
     longer names is passed over. The same inputs give the same bytes.
@@ -105,6 +105,7 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     _write(out / "index.html", environment.get_template("page.html.j2").render(content))
     _write(out / "report.md", _markdown(params, cells, versions))
     _write(out / "results.csv", overview.csv(pairs, methods, cells))
+    dvc_metrics.write(cells, params, out / "dvc")
 
 
 def _write(path: Path, text: str) -> None:

@@ -47,6 +47,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 _PREFLIGHT_SECONDS = "5"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's pages open on runs and charts, not on those for language models."""
+_VIEW = "mlflow.sharedViewState."
+"""Before the name of a saved view, which MLflow's page keeps as a tag of its experiment (as of 3.17)."""
 _VERSIONS = ("vsr", "torch", "torchvision", "ray", "dvc", "mlflow")
 
 
@@ -324,9 +326,8 @@ def view(
         "compareRunSections": [{"uuid": name, "name": title, "display": True, "isReordered": False}],
         "compareRunCharts": [{**chart, "metricSectionId": name, "runsCountToCompare": 20, "deleted": False} for chart in charts],
     }
-    # MLflow's page keeps a view so, as the tag of an experiment (as of 3.17).
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    key = f"mlflow.sharedViewState.{name}"
+    key = f"{_VIEW}{name}"
     place = uri()
     with _told(place), _alone(place):
         client = _client(place)
@@ -335,6 +336,22 @@ def view(
         if known is None or json.loads(known)["state"] != packed:
             now = int(time.time() * 1000)
             client.set_experiment_tag(of, key, json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": packed}))
+
+
+def views() -> dict[str, str]:
+    """The saved views of all experiments by name: their addresses on MLflow's page, from `#` on.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    where = uri()
+    with _told(where):
+        return {
+            key.removeprefix(_VIEW): f"#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={key.removeprefix(_VIEW)}"
+            for experiment in _client(where).search_experiments()
+            for key in experiment.tags
+            if key.startswith(_VIEW)
+        }
 
 
 def clean(name: str) -> str:

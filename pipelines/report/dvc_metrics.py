@@ -37,7 +37,7 @@ def write(cells: Sequence[Cell], params: Params, out: Path) -> None:
         if cell.timing:
             row["seconds_per_frame"] = cell.timing.seconds_per_frame
         rows.append(row)
-    (out / "metrics").mkdir(parents=True)
+    (out / "metrics").mkdir(parents=True, exist_ok=True)
     for method, found in by_method.items():
         _write(out / "metrics" / f"{method}.json", found)
     _write(out / "scores.json", rows)

@@ -117,7 +117,9 @@ def quality_against_cost(pair: Pair, cells: Sequence[Cell], styles: Sequence[Ser
                 axes.plot([x], [y], one.marker, color=colour, markersize=9, clip_on=False)
             else:
                 axes.axhline(y, color=colour, linestyle=one.line, linewidth=1.2)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        # Labels at 1, 2 and 5 touch each other on an axis of more than two decades.
+        subs = (1, 2, 5) if max(costly) < 16 * min(costly) else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(y=0.15)

@@ -1,5 +1,5 @@
 # make demo   the embedded corpus, degraded, restored, compared (the whole graph, small)
-# make test   style, types and tests
+# make test   style, types and tests (pytest -m long for the long forms)
 # make bench  the speed tables
 # make ui     MLflow on http://127.0.0.1:5000
 .PHONY: setup demo test bench ui clean
@@ -27,7 +27,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not long'
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

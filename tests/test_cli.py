@@ -261,7 +261,6 @@ def test_card(vsr: Vsr) -> None:
     assert "spynet is a part of other networks" in error(vsr("card", "spynet"))
 
 
-@pytest.mark.long
 def test_vid4_numbers(vsr: Vsr, tmp_path: Path, shared_data: Path) -> None:
     """Bicubic on two clips of Vid4; with the other two of the set it averages to the published 23.78 / 0.6347."""
     truth = shared_data / "Vid4/GT"
@@ -274,7 +273,6 @@ def test_vid4_numbers(vsr: Vsr, tmp_path: Path, shared_data: Path) -> None:
         assert abs(value["psnr"] - psnr) < 0.005 and abs(value["ssim"] - ssim) < 0.0002
 
 
-@pytest.mark.long
 def test_published_frames_score_as_published(vsr: Vsr, shared_data: Path) -> None:
     """DUF-52L's frames, whole and as its authors score (Jo et al., CVPR 2018)."""
     sr, gt = shared_data / "Vid4/published/DUF-52L_BDx4/calendar", shared_data / "Vid4/GT/calendar"

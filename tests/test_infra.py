@@ -209,7 +209,6 @@ def server(postgres: tuple[str, str], bucket: tuple[str, Any], tmp_path: Path) -
             process.wait()
 
 
-@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_server_of_the_compose_file(
     server: tuple[str, str], bucket: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

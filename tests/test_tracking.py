@@ -342,7 +342,6 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_real_server_and_its_end_midway(
     server: tuple[str, subprocess.Popen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipelines import params
-from pipelines.report import page, results
+from pipelines.report import page
 from pipelines.runtime import tracking
 from stages import tracked
 from stages.common import ROOT, main
@@ -15,8 +15,8 @@ def report(arguments: Namespace) -> None:
     """Make `report/` from whatever results there are, and keep it in MLflow."""
     loaded = params.load()
     tracking.preflight()
-    page.publish(loaded, ROOT)
-    tracked.report(ROOT / "report", results.load(ROOT / "results"), loaded)
+    cells = page.publish(loaded, ROOT)
+    tracked.report(ROOT / "report", cells, loaded)
 
 
 if __name__ == "__main__":

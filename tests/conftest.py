@@ -32,3 +32,15 @@ def shared_data() -> Path:
 def shared_weights() -> Path:
     """Published parameters, by file name."""
     return _shared("VSR_WEIGHTS", "weights")
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables, which take seconds to create."""
+    from pipelines.runtime import tracking
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        tracking.preflight()
+    return path

@@ -24,16 +24,6 @@ from stages import tracked
 DIGEST = "d41d8cd98f00b204e9800998ecf8427e.dir"
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, which take seconds to create."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-        tracking.preflight()
-    return path
-
-
 @pytest.fixture
 def client(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     shutil.copyfile(empty, tmp_path / "mlflow.db")

@@ -385,11 +385,6 @@ def check_encoder(encoder: Encoder) -> None:
         raise _lacking(binary, encoder)
 
 
-def check_x264() -> None:
-    """Make sure that H.264 can be written, see `check_encoder`."""
-    check_encoder("libx264")
-
-
 def check_size(size: tuple[int, int], pixel_format: PixelFormat, what: str, instead: str) -> None:
     """Make sure that frames of this (height, width) fit a pixel format: chroma that is halved has no odd sides.
 

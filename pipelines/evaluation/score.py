@@ -113,8 +113,8 @@ class Scorer:
         if frame not in self._kept:
             return
         pair = self.protocol.select(restored), self.protocol.select(truth)
-        self._lossless += registry.psnr(*pair) >= registry.PSNR_CAP
         seen = {"protocol": pair}
+        psnr = None
         for metric in self._metrics:
             if metric.channel not in seen:
                 seen[metric.channel] = (
@@ -125,6 +125,11 @@ class Scorer:
                 value = self._measures[metric.name].add(*seen[metric.channel])
             if value is not None:
                 self._keep(frame, metric, value, where)
+            if metric.name == "psnr":
+                psnr = value
+        if psnr is None:  # it is not among the metrics, lossless frames are counted all the same
+            psnr = registry.psnr(*pair)
+        self._lossless += psnr >= registry.PSNR_CAP
 
     def finish(self) -> ClipScore:
         """The clip's scores, once all of its frames have been added.

@@ -25,15 +25,20 @@ Titled = tuple[str, str, Markup]
 """Of what a chart is, what it shows, and the chart."""
 
 
-def publish(params: Params, root: Path) -> None:
+def publish(params: Params, root: Path) -> list[Cell]:
     """Write `report/` of the repository `root` from its `results/`, whole, and print the tables.
+
+    Returns:
+        All results that there are.
 
     Raises:
         VSRError: a result is damaged.
     """
     with whole.folder(root / "report") as out:
         write(params, root / "results", out, versions())
-    tables.show(params, load(root / "results"))
+    cells = load(root / "results")
+    tables.show(params, cells)
+    return cells
 
 
 @dataclass(frozen=True)

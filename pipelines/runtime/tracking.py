@@ -1,7 +1,7 @@
 """MLflow: one run per piece of work, found again by its key whatever happened to the process that began it.
 
-What a run already has is not logged a second time, so work may be repeated or resumed. Without `MLFLOW_TRACKING_URI` runs are kept in `mlflow.db` beside params.yaml and their artifacts in
-`mlruns`. Nothing here makes a result depend on MLflow: it is told, never asked.
+What a run already has is not logged a second time, so work may be repeated or resumed. Without
+`MLFLOW_TRACKING_URI` runs are kept in `mlflow.db` beside params.yaml and their artifacts in `mlruns`. Nothing here makes a result depend on MLflow: it is told, never asked.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines import params
 from pipelines.clips import parallax
 from pipelines.clips.readers import read_frames

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 
 from models.checkpoints import load, save
-from models.registry import Network, create, names
+from models.parts.registry import Network, create, names
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

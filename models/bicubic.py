@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from models.registry import Network, register
-from models.resize import imresize
+from models.parts.registry import Network, register
+from models.parts.resize import imresize
 
 
 @register("bicubic")

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.registry import NETWORKS, Network, create, misspelt
+from models.parts.registry import NETWORKS, Network, create, misspelt
 
 METADATA = "vsr"
 """The one metadata key: with several, their order in the file would differ from run to run."""

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.blocks import ConvResidualBlocks, RecurrentNetwork, count_blocks, pad_to_multiple
-from models.edvr import MULTIPLE, EDVRFeatures, feature_options
-from models.registry import positive, register
+from models.parts.blocks import ConvResidualBlocks, count_blocks, pad_to_multiple
+from models.parts.edvr import MULTIPLE, EDVRFeatures, feature_options
+from models.parts.recurrent import RecurrentNetwork
+from models.parts.registry import positive, register
+from models.parts.warp import flow_warp
 from models.spynet import SPyNet
-from models.warp import flow_warp
 
 
 @register("iconvsr")
@@ -100,9 +101,8 @@ class IconVSR(RecurrentNetwork):
         height, width = clip.shape[-2:]
         return super().forward(pad_to_multiple(clip, MULTIPLE))[..., : 4 * height, : 4 * width]
 
-    def features(self, clip: Tensor) -> Iterator[Tensor]:
+    def features(self, clip: Tensor, to_next: Tensor, to_previous: Tensor) -> Iterator[Tensor]:
         frames = clip.shape[1]
-        to_next, to_previous = self.flows(clip)
         keyframes = self.keyframes(clip)
         state = clip.new_zeros(clip.shape[0], self.channels, *clip.shape[-2:])
         following: list[Tensor] = []

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.blocks import full_precision
-from models.registry import Network, register
-from models.warp import flow_warp
+from models.parts.blocks import full_precision
+from models.parts.registry import Network, register
+from models.parts.warp import flow_warp
 
 LEVELS = 6
 MULTIPLE = 2 ** (LEVELS - 1)

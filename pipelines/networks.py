@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import models
-from models import Network, registry
+from models import Network
+from models.parts import registry
 from pipelines.errors import VSRError
 
 

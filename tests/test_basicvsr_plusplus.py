@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import models
 from models import Network
-from models.deform import SecondOrderDeformAlignment
+from models.parts.deform import SecondOrderDeformAlignment
 from pipelines.evaluation.cost import _count, cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
@@ -225,7 +225,7 @@ def test_features_do_not_depend_on_how_many_frames_are_seen_at_once(monkeypatch:
     network, clip = small(), torch.rand(2, 3, 3, 8, 8)
     with torch.no_grad():
         whole = network(clip)
-        monkeypatch.setattr("models.blocks.PART_PIXELS", 130)
+        monkeypatch.setattr("models.parts.blocks.PART_PIXELS", 130)
         assert torch.allclose(network(clip), whole, atol=1e-5)
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 import models
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines import cli, params
 from pipelines.clips import video
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble

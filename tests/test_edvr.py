@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import models
 from models import Network
-from models.deform import GuidedDeformConv, ModulatedDeformConv
+from models.parts.deform import GuidedDeformConv, ModulatedDeformConv
 from pipelines.errors import VSRError
 from pipelines.evaluation.cost import cost
 from pipelines.evaluation.restore import neighbours, quantise, restore, to_tensor

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from skimage import data
 from torchvision.models import optical_flow
 
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines import params
 from pipelines.clips import parallax
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models import Network
-from models.resize import imresize
-from models.warp import flow_warp
+from models.parts.resize import imresize
+from models.parts.warp import flow_warp
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -254,7 +254,7 @@ def test_flows_do_not_depend_on_how_many_pairs_are_computed_at_once(monkeypatch:
     network, clip = small(), torch.rand(2, 4, 3, 16, 16)
     with torch.no_grad():
         whole = network.flows(clip)
-        monkeypatch.setattr("models.blocks.PART_PIXELS", 1)
+        monkeypatch.setattr("models.parts.blocks.PART_PIXELS", 1)
         for one, other in zip(whole, network.flows(clip), strict=True):
             assert torch.allclose(one, other, atol=1e-6)
 

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import correlate
 from scipy.special import gamma
 
-from models.resize import weight_matrix
+from models.parts.resize import weight_matrix
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics
 from pipelines.evaluation.metrics import naturalness

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines.clips.images import read_png, write_png
 from pipelines.degradations import preview
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.resize import imresize, weight_matrix
+from models.parts.resize import imresize, weight_matrix
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

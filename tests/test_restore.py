@@ -19,7 +19,7 @@ from torch import Tensor
 
 import models
 from models import Network
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines.clips import video
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.errors import VSRError

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines.clips import parallax
 from pipelines.clips.images import read_png
 from pipelines.errors import VSRError

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import models
-from models.warp import flow_warp
+from models.parts.warp import flow_warp
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.errors import VSRError
 from pipelines.params import Schedule, Training

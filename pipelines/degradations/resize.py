@@ -1,6 +1,6 @@
 """MATLAB's antialiased bicubic reduction, exact up to the last rounding.
 
-The kernel, its widening and its mirrored borders are those of `models/resize.py`. In float64, weights of an integer
+The kernel, its widening and its mirrored borders are those of `models/parts/resize.py`. In float64, weights of an integer
 scale that is a power of two are dyadic fractions, so that every sum here is exact and even ties round as they do on paper.
 """
 
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from models.resize import resize_columns, resize_rows
+from models.parts.resize import resize_columns, resize_rows
 from pipelines.errors import VSRError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.resize import imresize
+from models.parts.resize import imresize
 from pipelines.clips import video
 from pipelines.evaluation.restore import quantise, to_tensor
 

@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.resize import imresize
-from models.warp import flow_warp
+from models.parts.resize import imresize
+from models.parts.warp import flow_warp
 from pipelines import params
 from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.blocks import LEAK, ResidualBlockNoBN
-from models.deform import ModulatedDeformConv
+from models.parts.blocks import LEAK, ResidualBlockNoBN
+from models.parts.deform import ModulatedDeformConv
 from models.spynet import SPyNet
 
 _LAST = 0.1

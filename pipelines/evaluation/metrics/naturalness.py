@@ -151,7 +151,7 @@ def _normalised(plane: np.ndarray, window: np.ndarray) -> np.ndarray:
 def _halved(plane: np.ndarray) -> np.ndarray:
     import torch
 
-    from models.resize import imresize
+    from models.parts.resize import imresize
 
     return imresize(torch.from_numpy(np.ascontiguousarray(plane)), 0.5).numpy()
 

@@ -63,7 +63,7 @@ def warping_error(frame: np.ndarray, following: np.ndarray, flow: np.ndarray, oc
     # On first use: the registry of metrics is read where no network runs.
     import torch
 
-    from models.warp import flow_warp
+    from models.parts.warp import flow_warp
 
     seen = ~occluded
     if not seen.any():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from models.blocks import LEAK, full_precision
+from models.parts.blocks import LEAK, full_precision
 
 TAPS = 9
 """Samples of a 3x3 kernel."""

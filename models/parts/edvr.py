@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.blocks import SubPixelNetwork, count_blocks, leaky_relu, pad_to_multiple, residual_blocks
-from models.deform import PREDICTED, GuidedDeformConv
-from models.registry import positive, register
+from models.parts.blocks import SubPixelNetwork, count_blocks, leaky_relu, pad_to_multiple, residual_blocks
+from models.parts.deform import PREDICTED, GuidedDeformConv
+from models.parts.registry import positive
 
 MULTIPLE = 4
 """Sides have to be multiples of this, so that both smaller levels are exact halves."""
 
-LARGE = 64
-"""Published networks with more channels than this are called EDVR-L."""
+
+MEDIUM = 64
+"""The channels of EDVR-M; networks with more are called EDVR-L."""
 
 
 class PCDAlignment(nn.Module):
@@ -164,9 +165,8 @@ class PlainFusion(nn.Conv2d):
         return super().forward(aligned.flatten(1, 2))
 
 
-@register("edvr_m")
 class EDVR(EDVRFeatures, SubPixelNetwork):
-    """Super-resolution by four of the frame in the middle of a window; by default EDVR-M.
+    """Super-resolution by four of the frame in the middle of a window.
 
     Args:
         channels: of the features.
@@ -184,14 +184,14 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
 
     def __init__(
         self,
-        channels: int = 64,
-        frames: int = 5,
-        extraction_blocks: int = 5,
-        reconstruction_blocks: int = 10,
-        groups: int = 8,
-        tsa: bool = True,
-        upsample_channels: int = 64,
-        base: str = "bilinear",
+        channels: int,
+        frames: int,
+        extraction_blocks: int,
+        reconstruction_blocks: int,
+        groups: int,
+        tsa: bool,
+        upsample_channels: int,
+        base: str,
     ) -> None:
         positive(self.name, channels=channels, frames=frames, groups=groups)
         positive(self.name, extraction_blocks=extraction_blocks, reconstruction_blocks=reconstruction_blocks)
@@ -203,11 +203,6 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         self.window = self.min_frames = frames
         self.reconstruction = residual_blocks(channels, reconstruction_blocks)
         self.add_upsampler(channels, upsample_channels, base)
-
-    @staticmethod
-    def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        options = _options(state)
-        return options if options and options["channels"] <= LARGE else None
 
     def forward(self, clip: Tensor) -> Tensor:
         """Restore the middle frame.
@@ -229,29 +224,6 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         return self.upsample(features, padded[:, padded.shape[1] // 2])[..., : 4 * height, : 4 * width]
 
 
-@register("edvr_l")
-class LargeEDVR(EDVR):
-    """EDVR with the width and depth of EDVR-L; see `EDVR`."""
-
-    def __init__(
-        self,
-        channels: int = 128,
-        frames: int = 5,
-        extraction_blocks: int = 5,
-        reconstruction_blocks: int = 40,
-        groups: int = 8,
-        tsa: bool = True,
-        upsample_channels: int = 64,
-        base: str = "bilinear",
-    ) -> None:
-        super().__init__(channels, frames, extraction_blocks, reconstruction_blocks, groups, tsa, upsample_channels, base)
-
-    @staticmethod
-    def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        options = _options(state)
-        return options if options and options["channels"] > LARGE else None
-
-
 def feature_options(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Any]:
     """The options of `EDVRFeatures` whose parameters have these names, after `prefix`, and shapes.
 
@@ -270,7 +242,7 @@ def feature_options(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, 
     }
 
 
-def _options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     try:
         return {
             **feature_options(state),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.registry import Network, misspelt, positive
-from models.resize import imresize
+from models.parts.registry import Network, misspelt, positive
+from models.parts.resize import imresize
 
 RESIDUAL_GAIN = 0.1
 """Residual blocks start near the identity: their initial weights are He's times this (ESRGAN, Sec. 3.1)."""
@@ -113,57 +113,6 @@ class SubPixelNetwork(Network):
         if self.base == "bicubic":
             return imresize(frame, self.scale)
         return F.interpolate(frame, scale_factor=self.scale, mode="bilinear", align_corners=False)
-
-
-class RecurrentNetwork(SubPixelNetwork):
-    """What networks share that propagate features through a whole clip along its optical flow (BasicVSR,
-    CVPR 2021, Sec. 3).
-
-    A subclass has a flow network as `spynet` and defines `features`.
-    """
-
-    spynet: nn.Module
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """Restore a clip.
-
-        Args:
-            clip: (N, T, 3, H, W) RGB in [0, 1].
-
-        Returns:
-            (N, T, 3, 4H, 4W), unclipped.
-        """
-        return torch.stack([self.upsample(x, clip[:, t]) for t, x in enumerate(self.features(clip))], dim=1)
-
-    def features(self, clip: Tensor) -> Iterator[Tensor]:
-        """What frames are restored from, frame after frame.
-
-        Args:
-            clip: (N, T, 3, H, W) RGB in [0, 1].
-
-        Yields:
-            T of (N, channels, H, W).
-        """
-        raise NotImplementedError
-
-    def flows(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """The flow from every frame to the next and from every frame but the first to its predecessor.
-
-        Args:
-            clip: (N, T, 3, H, W).
-
-        Returns:
-            Two of (N, T-1, 2, H, W) in pixels: entry t of the first aligns frame t+1 with t, entry t of
-            the second aligns frame t with t+1.
-        """
-        count, frames, _, height, width = clip.shape
-        if frames == 1:
-            none = clip.new_zeros(count, 0, 2, height, width)
-            return none, none
-        earlier, later = clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1)
-        found = in_parts(self.spynet, torch.cat([earlier, later]), torch.cat([later, earlier]))
-        to_next, to_previous = found.view(2, count, frames - 1, 2, height, width)
-        return to_next, to_previous
 
 
 def residual_blocks(channels: int, blocks: int) -> nn.Sequential:

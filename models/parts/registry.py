@@ -10,6 +10,10 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 
+PRIORS = {"masks": "(N, T, 64, H, W), 1 where a segment is and 0 elsewhere, by falling area; unused ones are 0"}
+"""What networks may see of every frame beside the clip, and its shape."""
+
+
 class Network(nn.Module):
     """What every registered network has beside its layers.
 
@@ -17,7 +21,10 @@ class Network(nn.Module):
     input, `min_frames` the shortest clip it restores. `window` is None for networks that restore all
     frames of a clip, (N, T, 3, H, W) to (N, T, 3, sH, sW), else the number of frames from which they
     restore the one in the middle, to (N, 3, sH, sW). `period` is the number of frames after which the
-    work on a long clip repeats itself. `restores` is False for networks that are parts of others and
+    work on a long clip repeats itself. `any_scale` is True for networks whose `forward` takes the keyword
+    `size`, the (H, W) to restore to, without which they restore to `round(scale * side)`. `priors` names
+    what `forward` takes after the clip, per frame and on its grid (`models.parts.registry.PRIORS`), in
+    this order. `restores` is False for networks that are parts of others and
     take something else than clips.
     """
 
@@ -27,6 +34,8 @@ class Network(nn.Module):
     min_frames: int = 1
     window: int | None = None
     period: int = 1
+    any_scale: bool = False
+    priors: tuple[str, ...] = ()
     restores: bool = True
 
     @staticmethod

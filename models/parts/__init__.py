@@ -1,0 +1,1 @@
+"""What networks are made of. Nothing here is a method by itself."""

@@ -1,12 +1,14 @@
-# make demo   the embedded corpus, degraded, restored, compared (the whole graph, small)
-# make test   style, types and tests (pytest -m long for the long forms)
-# make bench  the speed tables
-# make ui     MLflow on http://127.0.0.1:5000
-.PHONY: setup demo test bench ui clean
+# make demo      the embedded corpus, degraded, restored, compared: one small method of each suite
+# make demo-all  likewise with every method of params.yaml
+# make test      style, types and tests (pytest -m long for the long forms)
+# make bench     the speed tables
+# make ui        MLflow on http://127.0.0.1:5000
+.PHONY: setup demo demo-all test bench ui clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu
 
 setup: $(READY)
 
@@ -16,8 +18,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)
-	$(BIN)/vsr repro --jobs 2
+demo: METHODS := $(DEMO)
+demo-all: METHODS :=
+demo demo-all: $(READY)
+	$(BIN)/vsr repro --jobs 2 $(METHODS)
 	@$(BIN)/vsr report
 	@echo
 	@echo "Report:  report/index.html (open it in a browser)"

@@ -1,1 +1,6 @@
-"""Speed, measured as ratios within one run: `make bench`."""
+"""Speed tables: ratios within one run, on whatever machine they run."""
+
+import os
+
+# Before torch is imported: threads that wait for each other sleep, as in every process of the pipeline (`pipelines/cli.py`).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

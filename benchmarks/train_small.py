@@ -1,6 +1,7 @@
 """The demo's training in this process, without Ray: what its minutes on one core gain over bicubic.
 
-Needs the data of the demo (`dvc repro degrade`). `python -m benchmarks.train_small [experiment …]`
+Needs the data of the demo (`dvc repro degrade masks`). What a method starts from is trained first.
+`python -m benchmarks.train_small [method …]`
 """
 
 from __future__ import annotations
@@ -8,62 +9,72 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import models
 from models import Network
 from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation.metrics import luma, psnr
 from pipelines.evaluation.restore import restore
-from pipelines.params import Params, Schedule
-from pipelines.training import loop
+from pipelines.params import AnyScale, Guided, Params, Schedule
+from pipelines.params.references import SCRATCH
+from pipelines.priors.masks import planes
+from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
 from pipelines.training.progress import Progress
-from pipelines.training.restoration import restoration_task
+from stages.train import task_of
 
 DATA = params.ROOT / "data"
 
 
 def main(names: list[str]) -> None:
-    """Train the start and each experiment on one thread, and print PSNR on Y of the test clips."""
+    """Train each method, and what it starts from, on one thread, and print PSNR on Y of the test clips."""
     torch.set_num_threads(1)
     loaded = params.load()
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or list(loaded.experiments):
-            experiment = params.entry("experiment", loaded.experiments, name)
-            start = Path(folder) / f"{experiment.start}.safetensors"
-            if not start.exists():
-                models.save(_start(loaded, experiment.start), start)
-            _table(loaded, name, _experiment(loaded, name, start))
+        for name in names or list(loaded.trained):
+            params.entry("experiment", loaded.trained, name)
+            _make(loaded, name, Path(folder))
+            _table(loaded, name, networks.load(Path(folder) / name / product.WEIGHTS))
 
 
-def _start(loaded: Params, name: str) -> Network:
-    start = loaded.starts[name]
-    if start.training is None:
-        raise VSRError(f"the start {name} is not trained here: name an experiment whose start is.")
-    task = flow_task(start.network, start.options, start.training, DATA / "hr" / start.corpus, DATA / "truth" / start.corpus)
-    network = networks.create(start.network, **start.options)
-    network.load_state_dict(_fit(name, task, start.training))
-    return network
-
-
-def _experiment(loaded: Params, name: str, start: Path) -> Network:
-    experiment = loaded.experiments[name]
-    profile = loaded.methods[experiment.method][experiment.profile]
-    if profile.training is None:
-        raise VSRError(f"the profile {experiment.profile} of {experiment.method} has no training: name another experiment.")
-    hr, lr = DATA / "hr" / experiment.corpus, DATA / "lr" / experiment.corpus / experiment.degradation
-    task = restoration_task(experiment.method, profile.options, profile.training, hr, lr, start)
-    network = networks.create(experiment.method, **profile.options)
-    network.load_state_dict(_fit(name, task, profile.training))
-    return network
+def _make(loaded: Params, name: str, folder: Path) -> None:
+    """Leave a network in `folder/<name>`, as its stage does in data/trained, unless it is there."""
+    if (folder / name).exists():
+        return
+    task: Task
+    if name in loaded.starts:
+        start = loaded.starts[name]
+        if start.training is None:
+            raise VSRError(f"the start {name} is not trained here: name a method whose start is.")
+        schedule: Schedule = start.training
+        task = flow_task(start.network, start.options, schedule, DATA / "hr" / start.corpus, DATA / "truth" / start.corpus)
+        network = networks.create(start.network, **start.options)
+    elif name in loaded.trained:
+        chosen = loaded.trained[name]
+        profile = loaded.methods[chosen.method][chosen.profile]
+        training = chosen.training(profile)
+        if training is None:
+            raise VSRError(f"the profile {chosen.profile} of {chosen.method} has no training: name another method.")
+        if chosen.start == SCRATCH:
+            (folder / SCRATCH).mkdir(exist_ok=True)
+            (folder / SCRATCH / product.RECORD).write_text('{"name": "scratch", "notes": [], "parts": []}')
+        else:
+            _make(loaded, chosen.start, folder)
+        schedule = training
+        task = task_of(chosen, profile, training, folder / chosen.start)[0]()
+        network = networks.create(chosen.method, **profile.options)
+    else:
+        raise VSRError(f"{name} is not trained here: name a method whose start is.")
+    network.load_state_dict(_fit(name, task, schedule))
+    product.write(folder / name, network, {"name": name, "notes": ["trained by this benchmark"]})
 
 
 def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
@@ -75,20 +86,40 @@ def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
 
 
 def _table(loaded: Params, name: str, network: Network) -> None:
-    experiment = loaded.experiments[name]
-    test = params.entry("tested corpus", loaded.tests.corpora, experiment.corpus)
-    hr, lr = Store(DATA / "hr" / experiment.corpus), Store(DATA / "lr" / experiment.corpus / experiment.degradation)
-    bicubic = models.create("bicubic", scale=network.scale)
-    rows = []
-    for clip in hr.split(test.split):
-        row = []
-        for restorer in (bicubic, network):
-            restored = restore(restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap)
-            row.append(np.mean([psnr(luma(ours), luma(true)) for ours, true in zip(restored, hr.frames(clip.name), strict=True)]))
-        rows.append(row)
-        print(f"{clip.name:24} {row[0]:7.3f} {row[1]:7.3f} {row[1] - row[0]:+7.3f}")
-    mean = np.mean(rows, axis=0)
-    print(f"{name:24} {mean[0]:7.3f} {mean[1]:7.3f} {mean[1] - mean[0]:+7.3f}  (PSNR on Y: bicubic, trained, gain)\n")
+    """Of each test clip: at the degradation learnt, or at all of tests.any_scale that there are."""
+    chosen = loaded.trained[name]
+    test = params.entry("tested corpus", loaded.tests.corpora, chosen.corpus)
+    hr = Store(DATA / "hr" / chosen.corpus)
+    degradations = loaded.tests.any_scale if isinstance(chosen, AnyScale) else [chosen.degradation]
+    for degradation in degradations:
+        path = DATA / "lr" / chosen.corpus / degradation
+        if not path.exists():
+            print(f"{degradation}: no LR clips, left out")
+            continue
+        lr = Store(path)
+        rows = []
+        for clip in hr.split(test.split):
+            height, width = lr.clips[clip.name].attributes.parameters["crop"]
+            truth = [frame[:height, :width] for frame in hr.frames(clip.name)]
+            priors = [_masks(chosen, clip.name)] if isinstance(chosen, Guided) else []
+            row = []
+            for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
+                size = (height, width) if restorer.any_scale else None
+                restored = restore(
+                    restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap, priors=seen, size=size
+                )
+                row.append(np.mean([psnr(luma(ours), luma(true)) for ours, true in zip(restored, truth, strict=True)]))
+            rows.append(row)
+            print(f"{clip.name:24} {row[0]:7.3f} {row[1]:7.3f} {row[1] - row[0]:+7.3f}")
+        mean = np.mean(rows, axis=0)
+        print(
+            f"{name} {degradation:12} {mean[0]:7.3f} {mean[1]:7.3f} {mean[1] - mean[0]:+7.3f}  (PSNR on Y: bicubic, trained, gain)\n"
+        )
+
+
+def _masks(chosen: Guided, clip: str) -> Iterator[np.ndarray]:
+    store = Store(DATA / "masks" / "lr" / chosen.corpus / chosen.degradation / chosen.masks)
+    return map(planes, store.frames(clip, "masks"))
 
 
 if __name__ == "__main__":

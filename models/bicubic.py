@@ -7,19 +7,21 @@ import math
 from torch import Tensor
 
 from models.parts.registry import Network, register
-from models.parts.resize import imresize
+from models.parts.resize import imresize_to
 
 
 @register("bicubic")
 class Bicubic(Network):
-    """MATLAB's `imresize(…, scale, 'bicubic')`.
+    """MATLAB's `imresize(…, [rows columns], 'bicubic')`.
 
     Args:
-        scale: size of the output over that of the input.
+        scale: size of the output over that of the input, where none is asked for.
 
     Raises:
         ValueError: `scale` is not a positive number.
     """
+
+    any_scale = True
 
     def __init__(self, scale: float = 4) -> None:
         super().__init__()
@@ -27,6 +29,18 @@ class Bicubic(Network):
             raise ValueError(f"option 'scale' of bicubic is {scale!r}: give a positive number.")
         self.scale = scale
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """(..., H, W) in [0, 1] to (..., scale * H, scale * W), unclipped; frames do not see each other."""
-        return imresize(clip, self.scale)
+    def forward(self, clip: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Enlarge a clip, or make it smaller; frames do not see each other.
+
+        Args:
+            clip: (..., H, W) in [0, 1].
+            size: of the output, (rows, columns); by default `scale` times that of the clip, rounded.
+
+        Returns:
+            (..., rows, columns), unclipped.
+
+        Raises:
+            ValueError: no pixel would be left.
+        """
+        height, width = clip.shape[-2:]
+        return imresize_to(clip, size or (round(self.scale * height), round(self.scale * width)))

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,12 +31,20 @@ REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, 
 # What a command needs is imported inside it, so that `vsr --help` answers at once.
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="A video file, a folder of frames, or a folder of such.")]
+Scale = Annotated[float | None, typer.Option(min=1, help="For networks that restore at any scale, e.g. 2.5; 4 by default.")]
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="What to write; must not exist yet.")]
 
 
 @app.command()
 def repro(
-    targets: Annotated[list[str] | None, typer.Argument(help="Stages with all they depend on; the whole graph if none.")] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Methods, to train and evaluate them and report on what there is, or stages; with all they depend on. "
+            "The whole graph if none.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
 ) -> None:
     """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
@@ -96,10 +104,26 @@ def restore(
     destination: Destination,
     method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
     weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
-    scale: Annotated[int | None, typer.Option(min=1, help="Only without --weights; bicubic is x4 by default.")] = None,
+    scale: Scale = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to, whatever their shape.")
+    ] = None,
+    masks: Annotated[str | None, typer.Option(help="A segmenter of params.yaml, for networks that masks guide.")] = None,
     window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=4, help="Restore tiles of so many pixels a side, a multiple of 4; smaller ones need less memory."),
+    ] = None,
+    tile_overlap: Annotated[
+        int, typer.Option(min=0, help="Pixels that a tile drops at each side where another one goes on.")
+    ] = 16,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first, which takes a minute or more and a C++ compiler.")
+    ] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Keep a pixel's channels together in memory.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
 ) -> None:
     """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
     _wait_passively()
@@ -107,24 +131,40 @@ def restore(
 
     from pipelines.clips import footage
     from pipelines.evaluation.restore import restore as restore_frames
+    from pipelines.evaluation.speed import Speed
     from pipelines.runtime.progress import Progress
 
+    speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if place not in ("cpu", "cuda"):
         raise unknown("device", place, ("cpu", "cuda"))
     if place == "cuda" and not torch.cuda.is_available():
         raise VSRError("this machine has no CUDA device: leave --device out.")
-    network = _network(method, weights, scale)
+    network = _network(method, weights)
+    sized = _sized(network, scale, size)
+    mask = _masking(network, masks, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
-        frames = restore_frames(network, clip.frames(), window=window, overlap=overlap, device=place)
+        seen, *priors = mask(clip.frames())
+        frames = restore_frames(
+            network,
+            seen,
+            window=window,
+            overlap=overlap,
+            device=place,
+            priors=priors,
+            size=sized(clip.size),
+            tile=tile,
+            tile_overlap=tile_overlap,
+            speed=speed,
+        )
         try:
             footage.write_like(destination, clip, progress.counted(frames))
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
                 f"{clip.path}: {window} frames of {width}x{height} at once do not fit into the memory of the GPU: "
-                "give a smaller --window, or --device cpu."
+                "give a smaller --window or --tile, or --device cpu."
             ) from error
 
     _transform(source, destination, work)
@@ -227,20 +267,22 @@ def card(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="A network, e.g. basicvsr.")],
     lr: Annotated[str, typer.Option(metavar="HxW", help="Size of the LR frame.")] = "180x320",
     frames: Annotated[int, typer.Option(min=1, help="Length of the clip that the cost is spread over.")] = 100,
+    scale: Scale = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """A network's parameters and multiply-accumulates per frame, as published."""
     from pipelines import networks
     from pipelines.evaluation.cost import cost
 
-    height, _, width = lr.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise VSRError(f"--lr is {lr!r}: give height x width in pixels, e.g. 180x320.")
-    found = cost(networks.restorer(networks.create(method)), int(height), int(width), frames)
+    height, width = _pixels("--lr", lr)
+    network = networks.restorer(networks.create(method))
+    size = _sized(network, scale, None)((height, width))
+    found = cost(network, height, width, frames, size)
     if as_json:
         print(json.dumps({"method": method, **found}))
         return
-    print(f"{method} at {height}x{width}, per frame of a clip of {frames}")
+    enlarged = f" to {size[0]}x{size[1]}" if size else ""
+    print(f"{method} at {height}x{width}{enlarged}, per frame of a clip of {frames}")
     print(f"  parameters                          {found['parameters']:,}")
     print(f"  GMAC                                {found['gmacs']:.1f}")
     print(f"  GMAC without deformable convolution {found['gmacs_without_deform']:.1f}")
@@ -393,7 +435,7 @@ def _protocol(name: str | None, channel: str | None, crop: int | None, skip: int
     if found.motion is not None:
         raise VSRError(
             f"the protocol {name!r} scores the clips of {found.motion} motion, which footage does not tell: "
-            "give these clips alone, with --protocol vimeo90k_t."
+            f"give these clips alone, with --protocol {'vimeo90k_t' if found.channel == 'y' else 'vimeo90k_rgb'}."
         )
     return found
 
@@ -490,17 +532,69 @@ def _list_metrics(as_json: bool) -> None:
             print(f"{entry['name']} cannot be computed here: {entry['unavailable']}")
 
 
-def _network(method: str, weights: Path | None, scale: int | None) -> Any:
+def _network(method: str, weights: Path | None) -> Any:
     from pipelines import networks
 
     if weights is not None:
-        if scale is not None:
-            raise VSRError(f"--scale does not go with --weights: {weights} was trained for one scale, leave --scale out.")
         return networks.restorer(networks.load(weights, expect=method))
-    network = networks.restorer(networks.create(method, **({"scale": scale} if scale else {})))
+    network = networks.restorer(networks.create(method))
     if any(True for _ in network.parameters()):
         raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")
     return network
+
+
+def _sized(network: Any, scale: float | None, size: str | None) -> Callable[[tuple[int, int]], tuple[int, int] | None]:
+    """What frames of a size are restored to, by the options; None where the network says it."""
+    import math
+
+    if scale is None and size is None:
+        return lambda lr: None
+    if scale is not None and size is not None:
+        raise VSRError("--scale and --size do not go together: choose one.")
+    if not network.any_scale:
+        raise VSRError(
+            f"{network.name} enlarges {network.scale:g} times and no other: leave {'--scale' if size is None else '--size'} out, "
+            "or choose a network that restores at any scale, e.g. bicubic."
+        )
+    if size is not None:
+        fixed = _pixels("--size", size)
+        return lambda lr: fixed
+    if not math.isfinite(factor := scale or 1):
+        raise VSRError(f"--scale is {scale}: give a number of at least 1.")
+    return lambda lr: (round(factor * lr[0]), round(factor * lr[1]))
+
+
+def _pixels(option: str, text: str) -> tuple[int, int]:
+    """(height, width) as an option gives it."""
+    height, _, width = text.partition("x")
+    if not (text.isascii() and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise VSRError(f"{option} is {text!r}: give height x width in pixels, e.g. 180x320.")
+    return int(height), int(width)
+
+
+def _masking(network: Any, name: str | None, device: str) -> Callable[[Any], Sequence[Any]]:
+    """Makes of the frames of a clip what the network sees: the frames, and their masks if they guide it."""
+    import itertools
+
+    from pipelines import params
+    from pipelines.priors.masks import Masks, planes
+
+    known = params.load().masks if name is not None or network.priors else {}
+    if not network.priors:
+        if name is not None:
+            raise VSRError(f"{network.name} is not guided by masks: leave --masks out.")
+        return lambda frames: (frames,)
+    if name is None:
+        raise VSRError(
+            f"{network.name} is guided by masks of the frames: name what makes them with --masks, one of {', '.join(known)}."
+        )
+    worker = Masks(params.entry("masks", known, name).model, device)
+
+    def both(frames: Any) -> Sequence[Any]:
+        seen, segmented = itertools.tee(frames)
+        return seen, (planes(worker._frame(frame)["masks"]) for frame in segmented)
+
+    return both
 
 
 def _terminated(number: int, frame: object) -> None:

@@ -1,14 +1,16 @@
-"""Evaluate: an experiment or a baseline on the test split of a pair."""
+"""Evaluate: a method that was trained here, or a baseline, on the test split of a pair."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from models import Network
 from pipelines import networks, params
 from pipelines.clips import video
-from pipelines.clips.store import Store
+from pipelines.clips.store import MANIFEST, Store
 from pipelines.errors import VSRError
 from pipelines.evaluation import evaluate, metrics, protocols
 from pipelines.evaluation.cost import cost
@@ -50,18 +52,19 @@ def run(arguments: Namespace) -> None:
     }
     tracking.preflight()
     video.check_encoder("libx264")  # of the films
-    kind = "evaluate" if name in loaded.experiments else "evaluate_baseline"
-    stage = begin(f"{kind}@{name}-{corpus}-{degradation}")
+    stage = begin(f"{loaded.evaluated_by(name)}@{name}-{corpus}-{degradation}")
     trained = data("trained", name)
     record = product.read(trained)
     network = networks.load(trained / product.WEIGHTS)
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
+    masks = _masks(record, corpus, degradation) if "masks" in network.priors else None
     clips = _chosen(hr, [clip.name for clip in lr.split(test.split)], chosen, corpus)
     header = {
         "method": name,
         "network": record["network"],
         "profile": record["params"].get("profile"),
         "weights": record["params"].get("weights"),
+        "masks": record.get("masks_model"),
         "corpus": corpus,
         "degradation": degradation,
         "split": test.split,
@@ -70,7 +73,7 @@ def run(arguments: Namespace) -> None:
         "inputs": stage.inputs,
     }
     out = ROOT / "results" / name / corpus / degradation
-    reason = _mismatch(hr, lr, clips, network.scale)
+    reason = _mismatch(hr, lr, clips, network)
     if reason:
         evaluate.write_inapplicable(out, header, reason)
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
@@ -89,6 +92,7 @@ def run(arguments: Namespace) -> None:
             test.window,
             test.overlap,
             device,
+            masks=masks,
         )
         label = f"evaluate {name} {corpus} {degradation}"
         try:
@@ -96,8 +100,9 @@ def run(arguments: Namespace) -> None:
         except VSRError:
             _show_scored(collected.results)
             raise
-    size = lr.clips[clips[0]].attributes
-    costs = {**cost(network, size.height, size.width), "lr": [size.height, size.width]}
+    of = lr.clips[clips[0]].attributes
+    size = of.parameters["crop"] if network.any_scale else None
+    costs = {**cost(network, of.height, of.width, size=size), "lr": [of.height, of.width]}
     timing = evaluate.timing(collected.results, test.window)
     means = evaluate.write_results(out, header, collected.results, costs, timing, reasons)
     lead = test.protocols[0]
@@ -142,11 +147,31 @@ def _shown(means: dict[str, Any]) -> str:
     return ", ".join(written)
 
 
-def _mismatch(hr: Store, lr: Store, clips: list[str], scale: float) -> str | None:
-    """Why a network of this scale cannot be tested on the pair, if it cannot."""
+def _masks(record: product.Record, corpus: str, degradation: str) -> Path:
+    """The store of masks of the pair's LR frames by the model that the network was trained with.
+
+    Raises:
+        VSRError: there is none.
+    """
+    model, folder = record.get("masks_model"), data("masks", "lr", corpus, degradation)
+    for path in sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")):
+        if all(clip.attributes.parameters == model for clip in Store(path).clips.values()):
+            return path
+    known = ", ".join(f"{key} {value}" for key, value in (model or {}).items()) or "of which its record says nothing"
+    raise VSRError(
+        f"{folder} has no masks by the model that {record['name']} was trained with ({known}): "
+        f"name it for lr/{corpus}/{degradation} in params.yaml's masks, and run `dvc repro masks`."
+    )
+
+
+def _mismatch(hr: Store, lr: Store, clips: list[str], network: Network) -> str | None:
+    """Why a network cannot be tested on the pair, if it cannot."""
+    scale = network.scale
     for clip in clips:
         if hr.clips[clip].frames != lr.clips[clip].frames:
             return f"HR has {hr.clips[clip].frames} frames, the LR clips have {lr.clips[clip].frames}, and the network makes none in between"
+        if network.any_scale:
+            continue
         large, small = hr.clips[clip].attributes, lr.clips[clip].attributes
         slack = large.height - scale * small.height, large.width - scale * small.width
         if not all(0 <= pixels < max(scale, 1) for pixels in slack):
@@ -156,4 +181,4 @@ def _mismatch(hr: Store, lr: Store, clips: list[str], scale: float) -> str | Non
 
 
 if __name__ == "__main__":
-    main(run, "method", "corpus", "degradation", about="Evaluate an experiment or baseline on a test pair.")
+    main(run, "method", "corpus", "degradation", about="Evaluate a method on a test pair.")

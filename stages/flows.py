@@ -17,21 +17,21 @@ COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_back
 
 
 def estimate(arguments: Namespace) -> None:
-    """Make `data/flows/<flows>`."""
+    """Make `data/flows/<frames>/<flows>`."""
     name = arguments.flows
     entry = params.entry("flows", params.load().flows, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"flows@{name}")
-    frames = Store(data(entry.frames))
+    frames, out = Store(data(entry.frames)), data("flows", entry.frames, name)
     label = f"flows {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
         with connect():
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
             factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
-            outputs: dict[str, storing.Output] = {"flows": (data("flows", name), None)}
+            outputs: dict[str, storing.Output] = {"flows": (out, None)}
             storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
-        made = Store(data("flows", name))
+        made = Store(out)
         found = {**flows.summary(made), **errors(made, entry.corpus)}
         run.metrics(0, found)
         run.images(0, picture.of_flows(frames, made))

@@ -15,20 +15,20 @@ from stages.priors import tracked
 
 
 def segment(arguments: Namespace) -> None:
-    """Make `data/masks/<masks>`."""
+    """Make `data/masks/<frames>/<masks>`."""
     name = arguments.masks
     entry = params.entry("masks", params.load().masks, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"masks@{name}")
-    frames = Store(data(entry.frames))
+    frames, out = Store(data(entry.frames)), data("masks", entry.frames, name)
     label = f"masks {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
         with connect():
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
             factory = partial(masks.Masks, entry.model, "cuda" if share else "cpu")
-            storing.build(jobs, factory, {"masks": (data("masks", name), None)}, stage.work, label=label, gpus=share)
-        made = Store(data("masks", name))
+            storing.build(jobs, factory, {"masks": (out, None)}, stage.work, label=label, gpus=share)
+        made = Store(out)
         found = masks.summary(made)
         run.metrics(0, found)
         run.images(0, picture.of_masks(frames, made))

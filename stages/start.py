@@ -15,13 +15,13 @@ from stages.training import flat, train
 
 
 def run(arguments: Namespace) -> None:
-    """Make `data/starts/<start>`."""
+    """Make `data/trained/<start>`."""
     name = arguments.start
     start = params.entry("start", params.load().starts, name)
     if (start.training is None) == (start.weights is None):
         raise VSRError(f"params.yaml: starts.{name} has to have either `training` or `weights`: give one of them.")
     record = {"name": name, "method": start.network, "trained_on": None, "params": flat(start.model_dump())}
-    out = data("starts", name)
+    out = data("trained", name)
     if start.training:
         stage = begin(f"start@{name}")
         network = networks.create(start.network, **start.options)

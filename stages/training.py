@@ -47,6 +47,6 @@ def train(
     network.load_state_dict(kept(state))
     record = product.write(out, network, record)
     # What restores clips is registered; a flow network is only a part of it.
-    registered = tracked.MODEL if record.get("degradation") else None
+    registered = tracked.MODEL if network.restores else None
     run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"], registered=registered)
     run.finish("FINISHED")

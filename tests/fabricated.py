@@ -30,11 +30,13 @@ SIZE = (72, 96)
 def params(
     degradations: Sequence[str] = DEGRADATIONS, *, vid4: bool = False, metrics: Sequence[str] = ("psnr", "ssim")
 ) -> Params:
-    """Those of the repository, tested on the pairs that there are results of."""
+    """Those of the repository with the methods and pairs that there are results of."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree["tests"]["degradations"] = tree["suites"]["first_look"]["degradations"] = list(degradations)
-    tree["degradations"] = list(dict.fromkeys([*tree["degradations"], *degradations]))
-    tree["suites"]["first_look"]["metrics"] = list(metrics)
+    tree |= {"degradations": list(degradations), "guided": {}, "any_scale": {}}
+    tree["experiments"] = {name: tree["experiments"][name] for name in METHODS if name in tree["experiments"]}
+    tree["tests"] |= {"degradations": list(degradations), "guided": [], "any_scale": []}
+    first_look = {"title": "BasicVSR against bicubic", "methods": list(METHODS), "metrics": list(metrics)}
+    tree["suites"] = {"first_look": {**first_look, "corpora": ["parallax"], "degradations": list(degradations)}}
     if vid4:
         tree["corpora"]["vid4"] = {"kind": "vid4", "source": "Vid4"}
         tree["tests"]["corpora"]["vid4"] = {**tree["tests"]["corpora"]["parallax"], "protocols": ["vid4", "rgb"]}

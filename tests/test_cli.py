@@ -180,7 +180,11 @@ def test_every_command_has_help(vsr: Vsr, command: str) -> None:
         ["restore", "here", "out", "--method", "bicubic", "--window", "0"],
         ["restore", "here", "out", "--method", "bicubic", "--overlap", "-1"],
         ["restore", "here", "out", "--method", "bicubic", "--window", "many"],
-        ["restore", "here", "out", "--method", "bicubic", "--scale", "0"],
+        ["restore", "here", "out", "--method", "bicubic", "--scale", "0.5"],
+        ["restore", "here", "out", "--method", "bicubic", "--scale", "nan"],
+        ["restore", "here", "out", "--method", "bicubic", "--tile", "3"],
+        ["restore", "here", "out", "--method", "bicubic", "--tile-overlap", "-1"],
+        ["card", "bicubic", "--scale", "0"],
         ["score", "here", "there", "--crop", "-1"],
         ["score", "here", "there", "--skip", "half"],
         ["score", "here"],
@@ -254,9 +258,14 @@ def test_card(vsr: Vsr) -> None:
     assert found["method"] == "basicvsr" and found["parameters"] == 6_291_311
     assert abs(found["gmacs"] - 376.7) < 0.05 and found["gmacs"] == found["gmacs_without_deform"]
     plain = vsr("card", "bicubic", "--lr", "90x160").out
-    assert plain.startswith("bicubic at 90x160") and re.search(r"parameters +0\n", plain)
+    assert plain.startswith("bicubic at 90x160, per frame") and re.search(r"parameters +0\n", plain)
     for size in ("180", "0x320", "axb", "180x-2"):
         assert "give height x width" in error(vsr("card", "basicvsr", "--lr", size))
+    plus = vsr("card", "basicvsr_plusplus", "--lr", "32x32").out
+    both = re.findall(r"GMAC +([\d.]+)\n|GMAC without deformable convolution +([\d.]+)\n", plus)
+    assert len(both) == 2 and float(both[0][0]) > float(both[1][1])
+    assert vsr("card", "bicubic", "--lr", "16x20", "--scale", 2.5).out.startswith("bicubic at 16x20 to 40x50, per frame")
+    assert "basicvsr enlarges 4 times and no other" in error(vsr("card", "basicvsr", "--scale", 2))
     assert "unknown network 'basicvrs': did you mean 'basicvsr'?" in error(vsr("card", "basicvrs"))
     assert "spynet is a part of other networks" in error(vsr("card", "spynet"))
 
@@ -378,6 +387,63 @@ def test_memory_that_does_not_reach(
     assert "30 frames of 64x48 at once do not fit" in told and "--window" in told and tree(tmp_path) == before
 
 
+def test_any_scale_and_tiles(vsr: Vsr, tmp_path: Path) -> None:
+    source = put(tmp_path / "lr", moving(3, 20, 24))
+    bicubic = ("--method", "bicubic")
+    assert vsr("restore", source, tmp_path / "a", *bicubic, "--scale", 2.5).code == 0
+    assert vsr("restore", source, tmp_path / "b", *bicubic, "--size", "50x60").code == 0
+    assert vsr("restore", source, tmp_path / "c", *bicubic, "--scale", 2.5, "--tile", 16, "--tile-overlap", 3).code == 0
+    assert pngs(tmp_path / "a")[0].shape == (50, 60, 3)
+    for a, b, c, low in zip(*(pngs(tmp_path / name) for name in "abc"), pngs(source), strict=True):
+        assert (a == b).all() and np.abs(a.astype(int) - c).max() <= 1
+        assert np.abs(a.astype(int) - resized(low, 2.5)).max() <= 1
+    assert vsr("restore", source, tmp_path / "d", *bicubic, "--size", "41x77").code == 0
+    assert pngs(tmp_path / "d")[2].shape == (41, 77, 3)
+
+
+def test_ways_to_run_a_network(vsr: Vsr, tmp_path: Path, tiny: Path) -> None:
+    source = put(tmp_path / "lr", moving(3, 32, 40))
+    network = ("--method", "basicvsr", "--weights", tiny)
+    ways = {"plain": (), "last": ("--channels-last",), "half": ("--precision", "bfloat16")}
+    made = {}
+    for name, options in ways.items():
+        assert vsr("restore", source, tmp_path / name, *network, *options).code == 0
+        made[name] = np.stack(pngs(tmp_path / name)).astype(int)
+    assert np.abs(made["last"] - made["plain"]).max() <= 1 and np.abs(made["half"] - made["plain"]).max() <= 4
+    assert (made["half"] != made["plain"]).any()
+
+
+def _guided(tmp: Path) -> Path:
+    """A checkpoint of a small network that masks guide, with random parameters."""
+    torch.manual_seed(0)
+    network = models.create("seem_basicvsr", channels=4, blocks=1, upsample_channels=4)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    models.save(network, tmp / "guided.safetensors")
+    return tmp / "guided.safetensors"
+
+
+def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
+    from skimage.segmentation import felzenszwalb
+
+    source, weights = put(tmp_path / "lr", moving(3, 24, 32)), _guided(tmp_path)
+    words = ("--method", "seem_basicvsr", "--weights", weights, "--masks", "parallax_bi_x4")
+    assert vsr("restore", source, tmp_path / "sr", *words).code == 0
+    model = params.load().masks["parallax_bi_x4"].model
+    planes = torch.zeros(1, 3, 64, 24, 32)
+    for t, frame in enumerate(pngs(source)):
+        labels = felzenszwalb(frame, scale=model.scale, sigma=model.sigma, min_size=model.min_size, channel_axis=-1)
+        masks = sorted((labels == label for label in np.unique(labels)), key=lambda mask: (-mask.sum(), np.flatnonzero(mask)[0]))
+        planes[0, t, : len(masks)] = torch.from_numpy(np.stack(masks))
+    clip = torch.from_numpy(np.stack(pngs(source))).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.inference_mode():
+        network = models.load(weights)
+        expected, without = (round_half_up(255 * network(clip, x)[0]).permute(0, 2, 3, 1).numpy() for x in (planes, 0 * planes))
+    found = np.stack(pngs(tmp_path / "sr")).astype(int)
+    assert np.abs(found - expected).max() <= 1 and np.abs(found - without).max() > 2
+
+
 def _text(path: Path) -> Path:
     path.write_text("these are not weights")
     return path
@@ -395,8 +461,34 @@ def _cut(source: Path, path: Path, share: float = 0.5) -> Path:
         (lambda tmp, tiny: ["bicubi"], "unknown network 'bicubi': did you mean 'bicubic'?"),
         (lambda tmp, tiny: ["spynet"], "spynet is a part of other networks"),
         (lambda tmp, tiny: ["basicvsr"], "basicvsr has to be trained: give its parameters with --weights FILE"),
-        (lambda tmp, tiny: ["basicvsr", "--scale", 2], "unknown option of basicvsr 'scale'"),
-        (lambda tmp, tiny: ["basicvsr", "--weights", tiny, "--scale", 2], "--scale does not go with --weights"),
+        (
+            lambda tmp, tiny: ["basicvsr", "--weights", tiny, "--scale", 2],
+            "basicvsr enlarges 4 times and no other: leave --scale out",
+        ),
+        (
+            lambda tmp, tiny: ["basicvsr", "--weights", tiny, "--size", "9x9"],
+            "basicvsr enlarges 4 times and no other: leave --size",
+        ),
+        (lambda tmp, tiny: ["bicubic", "--scale", 2, "--size", "90x90"], "--scale and --size do not go together"),
+        (lambda tmp, tiny: ["bicubic", "--scale", "inf"], "--scale is inf: give a number of at least 1"),
+        (lambda tmp, tiny: ["bicubic", "--size", "90"], "--size is '90': give height x width"),
+        (lambda tmp, tiny: ["bicubic", "--size", "90x0"], "--size is '90x0': give height x width"),
+        (lambda tmp, tiny: ["bicubic", "--tile", 10], "tiles of 10 pixels with an overlap of 16: give multiples of 4"),
+        (lambda tmp, tiny: ["bicubic", "--tile", 32], "give tiles of at least 36, or less overlap"),
+        (
+            lambda tmp, tiny: ["bicubic", "--size", "101x101", "--tile", 40],
+            "48 pixels restored to 101 cannot be cut into tiles of 40",
+        ),
+        (lambda tmp, tiny: ["bicubic", "--precision", "bf16"], "unknown precision 'bf16': did you mean 'bfloat16'"),
+        (lambda tmp, tiny: ["bicubic", "--masks", "parallax_bi_x4"], "bicubic is not guided by masks: leave --masks out"),
+        (
+            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp)],
+            "guided by masks .* with --masks, one of .*parallax_bi_x4",
+        ),
+        (
+            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--masks", "paralax_bi_x4"],
+            "unknown masks 'paralax_bi_x4': did you mean 'parallax_bi_x4'",
+        ),
         (
             lambda tmp, tiny: ["bicubic", "--weights", tiny],
             r"tiny\.safetensors looks like a checkpoint of basicvsr, not of bicubic",
@@ -622,6 +714,7 @@ def test_scores_that_mean_nothing(vsr: Vsr, tmp_path: Path) -> None:
         ((truth, truth, "--protocol", "vid4", "--crop", 0), "--crop cannot be given beside --protocol vid4"),
         ((truth, truth, "--protocol", "y", "--channel", "y", "--skip", 1), "--channel and --skip cannot be given beside"),
         ((truth, truth, "--protocol", "vimeo90k_slow"), "give these clips alone, with --protocol vimeo90k_t"),
+        ((truth, truth, "--protocol", "vimeo90k_fast_rgb"), "give these clips alone, with --protocol vimeo90k_rgb"),
         ((truth, truth, "--metrics", "ms_ssim"), "too small for protocol 'score' with ms_ssim: give frames of at least 176x176"),
         ((truth, truth, "--metrics", ""), "unknown metric ''"),
         ((truth, truth, "--skip", 2), "nothing is left to score"),

@@ -40,7 +40,7 @@ def params() -> Params:
     """Those of the repository with one experiment repeated, tested on two pairs."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["experiments"]["basicvsr_bi_s1"] = {**tree["experiments"]["basicvsr_bi"], "seed": 1}
-    tree["tests"]["degradations"] = tree["suites"]["first_look"]["degradations"] = ["bi_x4", "crf25_x4"]
+    tree["tests"]["degradations"] = ["bi_x4", "crf25_x4"]
     return Params.model_validate(tree)
 
 
@@ -137,13 +137,13 @@ def test_what_is_missing_says_why(root: Path, params: Params) -> None:
     _result(root, "basicvsr_crf25", "crf25_x4", applicable=False, reason="it enlarges 2 times", lead_protocol=None, protocols={})
     found = _compare(root, params, "bicubic", "basicvsr_bi", "basicvsr_crf25", metrics=["psnr", "vmaf"])
     first, second = found
-    assert [row.missing for row in second.rows] == [None, "not evaluated yet", "not applicable: it enlarges 2 times"]
+    assert [row.missing for row in second.rows] == [None, "not run", "not applicable: it enlarges 2 times"]
     assert second.rows[0].values[1].why == "skipped, ffmpeg has no libvmaf"
     assert first.rows[0].values[1].why == "not among the metrics that were computed"
     text = _printed(second)
-    assert "– [1]" in text and "VMAF: skipped, ffmpeg has no libvmaf" in text and "not evaluated yet" in text
+    assert "– [1]" in text and "VMAF: skipped, ffmpeg has no libvmaf" in text and "not run" in text
     assert [row.missing for row in _compare(root, params, "bicubic", "basicvsr_bi", protocol="rgb")[0].rows] == [
-        "not evaluated yet by protocol rgb"
+        "not scored by protocol rgb"
     ] * 2
 
 
@@ -238,7 +238,17 @@ def test_records_hold_what_was_compared(values: list[tuple[float, float]]) -> No
         (("bicubic",), {}, "bicubic is all there is to compare"),
         (("bicubic", "bicubic"), {}, "bicubic is all there is to compare"),
         (("bicubic", "basicvsr_bi"), {"corpora": ["paralax"]}, "unknown tested corpus 'paralax': did you mean 'parallax'?"),
-        (("bicubic", "basicvsr_bi"), {"degradations": ["bi_x3"]}, "unknown tested degradation 'bi_x3'"),
+        (("bicubic", "basicvsr_bi"), {"degradations": ["bi_x5"]}, "unknown tested degradation 'bi_x5'"),
+        (
+            ("basicvsr_bi", "basicvsr_dcgu"),
+            {"degradations": ["bi_x2"]},
+            "params.yaml has basicvsr_bi tested under bi_x4, crf25_x4, where no other of these is: choose others.",
+        ),
+        (
+            ("bicubic", "basicvsr_dcgu"),
+            {},
+            "run `dvc repro evaluate_any_scale@basicvsr_dcgu-parallax-bi_x4` (and 6 more).",
+        ),
         (("bicubic", "basicvsr_bi"), {"protocol": "vid5"}, "unknown protocol 'vid5'"),
         (("bicubic", "basicvsr_bi"), {"metrics": ["psrn"]}, "unknown metric 'psrn'"),
         (

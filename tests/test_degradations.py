@@ -58,8 +58,8 @@ def reference(frame: np.ndarray, scale: Scale) -> np.ndarray:
     y, x = scale if isinstance(scale, tuple) else (scale, scale)
     height, width = math.floor(frame.shape[0] / y), math.floor(frame.shape[1] / x)
     cropped = frame[: round(height * y), : round(width * x)].astype(np.float64)
-    rows = slow_bicubic(cropped, height, y)
-    return slow_bicubic(rows.swapaxes(0, 1), width, x).swapaxes(0, 1)
+    rows = slow_bicubic(cropped, height, len(cropped) / height)
+    return slow_bicubic(rows.swapaxes(0, 1), width, cropped.shape[1] / width).swapaxes(0, 1)
 
 
 @settings(max_examples=25, deadline=None)

@@ -36,6 +36,26 @@ stages:
     deps: [lr_one_x2, lr_two_x2]
     outs: [report]
 """
+METHODS = """
+stages:
+  train:
+    foreach: [first, second]
+    do:
+      cmd: echo ${item} > net_${item}
+      deps: [work.py]
+      outs: ["net_${item}"]
+  evaluate:
+    matrix:
+      method: [first, second]
+      degradation: [x2, x4]
+    cmd: mkdir -p results && cp net_${item.method} results/${item.method}_${item.degradation}
+    deps: ["net_${item.method}"]
+    outs: ["results/${item.method}_${item.degradation}"]
+  report:
+    cmd: cat results/* > report
+    deps: [results]
+    outs: [report]
+"""
 WORK = """
 import sys
 if sys.argv[2] == "13":
@@ -123,3 +143,19 @@ def test_only_what_is_stale_and_asked_for_runs(root: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == "Everything is up to date.\n"
     with pytest.raises(VSRError, match="did you mean 'make@one'"):
         repro(root, jobs=1, targets=["make@onne"])
+
+
+def test_a_method_is_made_evaluated_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "dvc.yaml").write_text(METHODS)
+    assert repro(root, jobs=2, targets=["first"])
+    assert set(locked(root)) == {"train@first", "evaluate@first-x2", "evaluate@first-x4", "report"}
+    assert (root / "report").read_text() == "first\n" * 2
+    capsys.readouterr()
+    assert repro(root, jobs=2, targets=["first"])
+    assert capsys.readouterr().out == "Everything is up to date.\n"
+    (root / "report").unlink()
+    assert repro(root, jobs=2, targets=["first", "train@second"])
+    assert (root / "report").read_text() == "first\n" * 2 and set(locked(root)) >= {"report", "train@second"}
+    assert not any(stage.startswith("evaluate@second") for stage in locked(root))
+    with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
+        repro(root, jobs=1, targets=["fist"])

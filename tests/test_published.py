@@ -181,10 +181,10 @@ def test_what_is_not_stated_is_not_made_up() -> None:
             assert "unstated" in figure.doubt
 
 
-def test_recipes_are_those_of_params_or_of_other_scales() -> None:
+def test_recipes_are_those_of_params() -> None:
     recipes = load_params().recipes
     used = {figure.degradation for figure in load() if figure.degradation}
-    assert used - set(recipes) == {"rendered", "real", "bi_x2_5", "bi_x3_5", "bi_x12"}
+    assert used - set(recipes) == {"rendered", "real"}
 
 
 # ---------------------------------------------------------------- beside a measured one

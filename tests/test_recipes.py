@@ -59,7 +59,7 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipe_is_remade_from_its_manifest(name: str) -> None:
     frames = moving(6, 98, 130)  # x4 leaves 24 x 32, and two rows and columns over
-    scale = {"bi_x2": 2, "bi_x3": 3, "bi_x8": 8}.get(name, 4)
+    scale = {"bi_x2": 2, "bi_x2_5": 2.5, "bi_x3": 3, "bi_x3_5": 3.5, "bi_x8": 8, "bi_x12": 12}.get(name, 4)
     for clip in ("one", "two"):
         lr, drawn = degraded(SHIPPED[name], frames, clip)
         assert len(lr) == (3 if name.endswith("_t2") else 6)

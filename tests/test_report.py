@@ -86,11 +86,11 @@ def test_a_cell_without_values_says_why(params: Params, results: Path, tmp_path:
     shutil.rmtree(results / "basicvsr_bi" / "parallax" / "bi_x4")
     fabricated.change(results, "basicvsr_crf25", "crf25_x4", applicable=False, reason="needs 5 frames", protocols={}, cost=None)
     rows = {row.name: row for row in tables.suite(params, "first_look", reading.load(results)).rows}
-    assert [place.missing for place in rows["basicvsr_bi"].places] == ["not evaluated yet", None]
+    assert [place.missing for place in rows["basicvsr_bi"].places] == ["not run", None]
     assert [place.missing for place in rows["basicvsr_crf25"].places] == [None, "not applicable: needs 5 frames"]
     _, text = _page(params, results, tmp_path / "out")
     markdown = (tmp_path / "out" / "report.md").read_text()
-    for said in ("not evaluated yet", "not applicable: needs 5 frames"):
+    for said in ("not run", "not applicable: needs 5 frames"):
         assert said in text
         assert said in markdown
     values = tables.frame(tables.suite(params, "first_look", reading.load(results)))
@@ -99,8 +99,42 @@ def test_a_cell_without_values_says_why(params: Params, results: Path, tmp_path:
 
 def test_a_report_of_nothing_says_so(params: Params, tmp_path: Path) -> None:
     _, text = _page(params, tmp_path / "results", tmp_path / "out")
-    assert text.count("not evaluated yet") >= 6
+    assert text.count("not run") >= 6
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 0
+
+
+def test_methods_of_every_kind_are_shown_where_they_are_tested(tmp_path: Path) -> None:
+    tree = fabricated.params(["bi_x4", "bi_x2"]).model_dump()
+    tree["tests"] |= {"degradations": ["bi_x4"], "guided": ["bi_x4"], "any_scale": ["bi_x4", "bi_x2"]}
+    made = {"profile": "small", "corpus": "parallax", "start": "basicvsr_bi"}
+    tree["guided"] = {"seem": {**made, "method": "seem_basicvsr", "degradation": "bi_x4", "masks": "parallax_bi_x4"}}
+    tree["any_scale"] = {name: {**made, "method": "basicvsr_dcgu"} for name in ("dcgu", "later")}
+    tree["suites"]["first_look"]["methods"] = ["bicubic", "basicvsr_bi", "seem", "dcgu", "later"]
+    chosen = Params.model_validate(tree)
+    root = fabricated.results(tmp_path / "results", {"bicubic": "bicubic", "dcgu": "basicvsr_dcgu"}, ["bi_x4", "bi_x2"])
+    fabricated.results(root, {"basicvsr_bi": "basicvsr", "seem": "seem_basicvsr"}, ["bi_x4"])
+    fabricated.change(root, "seem", "bi_x4", masks={"backend": "felzenszwalb"})
+    rows = {row.name: row for row in tables.suite(chosen, "first_look", reading.load(root)).rows}
+    assert {name: [place.missing for place in row.places] for name, row in rows.items()} == {
+        "bicubic": [None, None],
+        "basicvsr_bi": [None, "not tested"],
+        "seem": [None, "not tested"],
+        "dcgu": [None, None],
+        "later": ["not run", "not run"],
+    }
+    assert rows["seem"].tag == "reduced run (small), masks by felzenszwalb, not by SAM"
+    fabricated.results(root, {"seem": "seem_basicvsr"}, ["bi_x2"])  # from when it was tested there
+    _, text = _page(chosen, root, tmp_path / "out")
+    for said in (
+        "Not here: later (not run).",
+        "it guides seem",
+        "parallax · bi_x4 · guided by the masks parallax_bi_x4",
+        "parallax · one network for all scales of 1 to 4",
+    ):
+        assert said in text, said
+    shown = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert set(shown[shown["method"] == "seem"]["degradation"]) == {"bi_x4"}
+    assert set(shown[shown["method"] == "dcgu"]["degradation"]) == {"bi_x4", "bi_x2"}
 
 
 def test_results_that_params_no_longer_name_are_passed_over(params: Params, results: Path, tmp_path: Path) -> None:
@@ -402,7 +436,7 @@ def test_families_differ_in_one_number(params: Params) -> None:
     found = families.families(params.recipes, list(params.recipes))
     of = {family.label: [name for _, name in family.of] for family in found}
     assert of["CRF"] == ["crf15_x4", "crf25_x4", "crf35_x4"]
-    assert of["scale"] == ["bi_x2", "bi_x3", "bi_x4", "bi_x8"]
+    assert of["scale"] == ["bi_x2", "bi_x2_5", "bi_x3", "bi_x3_5", "bi_x4", "bi_x8", "bi_x12"]
     assert len(found) == 2
 
 

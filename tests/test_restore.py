@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,9 +20,11 @@ from torch import Tensor
 
 import models
 from models import Network
-from models.parts.resize import imresize
+from models.parts.resize import imresize, imresize_to
+from pipelines import params
 from pipelines.clips import video
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
+from pipelines.degradations import recipes
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics, protocols
 from pipelines.evaluation.cost import cost
@@ -180,6 +183,124 @@ def test_frames_that_cannot_be_restored() -> None:
         list(restore(Spy(), [np.zeros((6, 4, 3), np.float32)], window=4, overlap=0))
 
 
+# ---------------------------------------------------------------- mirrored, any size, priors
+
+
+def test_a_mirrored_clip_by_hand() -> None:
+    """BasicVSR's way with Vimeo-90K: 2T frames in one pass, and the mean of both that show the same."""
+    network, clip = small(), noise(2, 5, 8, 10)
+    x = to_tensor(clip)[None]
+    with torch.no_grad():
+        both = network(torch.cat([x, x.flip(1)], dim=1))[0]
+        alone = network(x)[0]
+    found = list(restore(network, clip, window=5, overlap=0, mirrored=True))
+    for t, frame in enumerate(found):
+        assert np.array_equal(frame, quantise((both[t] + both[9 - t]) / 2))
+    assert any(not np.array_equal(frame, quantise(other)) for frame, other in zip(found, alone, strict=True))
+
+
+def test_a_mirrored_clip_is_shown_forwards_and_backwards() -> None:
+    network = Spy(min_frames=7)
+    found = list(restore(network, numbered(6), window=8, overlap=1, mirrored=True))
+    assert network.passes == [[0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0]]  # long enough as it is shown
+    assert [int(frame[0, 0, 0]) for frame in found] == list(range(6))
+    network = Spy()
+    found = list(restore(network, numbered(6), window=4, overlap=1, mirrored=True))
+    assert network.passes == [[0, 1, 2, 3, 3, 2, 1, 0], [2, 3, 4, 5, 5, 4, 3, 2]]
+    assert [int(frame[0, 0, 0]) for frame in found] == list(range(6))
+
+
+class Middle(Spy):
+    """Restores the middle of three frames."""
+
+    window = min_frames = 3
+
+    def __init__(self) -> None:
+        super().__init__(3)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return super().forward(clip)[:, 1]
+
+
+def test_a_window_is_not_mirrored() -> None:
+    passes = []
+    for mirrored in (False, True):
+        network = Middle()
+        found = list(restore(network, numbered(4), window=4, overlap=0, mirrored=mirrored))
+        assert [int(frame[0, 0, 0]) for frame in found] == list(range(4))
+        passes.append(network.passes)
+    assert passes[0] == passes[1] == [[2, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 1]]
+
+
+@pytest.mark.parametrize("size", [(15, 20), (14, 31), (96, 132)])
+def test_a_size_that_is_given(size: tuple[int, int]) -> None:
+    clip = noise(3, 3, 8, 11)
+    found = list(restore(models.create("bicubic"), clip, window=2, overlap=0, size=size))
+    assert all((one == quantise(imresize_to(to_tensor([lr])[0], size))).all() for one, lr in zip(found, clip, strict=True))
+    torch.manual_seed(0)
+    network = models.create("basicvsr_liif", channels=4, blocks=1, hidden=8)
+    with torch.no_grad():
+        whole = network(to_tensor(clip)[None], size=size)[0]
+    found = list(restore(network, clip, window=3, overlap=0, size=size))
+    assert all(np.array_equal(one, quantise(other)) for one, other in zip(found, whole, strict=True))
+    with pytest.raises(VSRError, match="basicvsr enlarges 4 times and to no other size"):
+        list(restore(small(), clip, window=3, overlap=0, size=size))
+
+
+class Guided(Network):
+    """Repeats pixels, and checks that masks are those of its frames: equal to what the frames are made of."""
+
+    name = "guided"
+    scale = 2
+    priors = ("masks",)
+
+    def __init__(self, window: int | None = None) -> None:
+        super().__init__()
+        self.window = window
+        self.min_frames = window or 1
+        self.passes = 0
+
+    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+        self.passes += 1
+        count, frames, _, height, width = clip.shape
+        assert masks.shape == (count, frames, 8, height, width) and masks.dtype == clip.dtype
+        bits = 2.0 ** torch.arange(8)
+        assert torch.equal((masks * bits.view(8, 1, 1)).sum(2), (255 * clip[:, :, 0]).round())
+        restored = clip.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        return restored if self.window is None else restored[:, self.window // 2]
+
+
+def bits_of(frames: list[np.ndarray], kind: type = np.bool_) -> Iterator[np.ndarray]:
+    for frame in frames:
+        yield np.stack([(frame[..., 0] >> bit) & 1 for bit in range(8)]).astype(kind)
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize(
+    "how", [{"window": 20}, {"window": 5}, {"window": 6, "tile": 8, "tile_overlap": 1}, {"window": 4, "mirrored": True}]
+)
+def test_priors_go_where_their_frames_go(how: dict[str, Any], window: int | None, kind: type) -> None:
+    clip, network = noise(4, 9, 12, 18), Guided(window)
+    found = list(restore(network, clip, overlap=1, priors=[bits_of(clip, kind)], **how))
+    assert all((one[::2, ::2] == frame).all() for one, frame in zip(found, clip, strict=True))
+    assert network.passes >= 1
+
+
+def test_priors_that_do_not_fit() -> None:
+    clip = noise(5, 3, 8, 8)
+    for network, priors, told in (
+        (Guided(), [], "guided takes masks of every frame beside the clip, but no kinds of priors are given"),
+        (Spy(), [bits_of(clip)], "spy takes nothing beside the clip, but 1 kinds of priors are given"),
+        (Guided(), [bits_of(clip[:2])], "its priors end after 2 frames"),
+        (Guided(), [bits_of([*clip, clip[0]])], "the clip ends after 3 frames"),
+        (Guided(), [bits_of([frame[1:] for frame in clip])], r"frame 0 is 8x8 but its prior is bool of shape \(8, 7, 8\)"),
+        (Guided(), [(bits.astype(float) for bits in bits_of(clip))], "its prior is float64"),
+    ):
+        with pytest.raises(VSRError, match=told):
+            list(restore(network, clip, window=9, overlap=0, priors=priors))
+
+
 # ---------------------------------------------------------------- cost
 
 
@@ -198,7 +319,7 @@ def test_cost_of_long_clips_is_that_of_counting_every_frame() -> None:
     from pipelines.evaluation.cost import _count
 
     network = small().to("meta")
-    total, _ = _count(network, 14, 20, 24)
+    total, _ = _count(network, 14, 20, 24, None)
     assert cost(network, 20, 24, frames=14)["gmacs"] == pytest.approx(total / 14 / 2e9, rel=1e-12)
 
 
@@ -222,6 +343,46 @@ def test_deformable_convolutions_are_told_apart() -> None:
     found = cost(Deform(), 6, 7, frames=20)
     assert found["gmacs_without_deform"] == pytest.approx(6 * 7 * 18 * 27 / 1e9)
     assert found["gmacs"] == pytest.approx(6 * 7 * (18 + 5) * 27 / 1e9)
+
+
+def test_cost_of_a_network_with_masks() -> None:
+    """SEEM beside BasicVSR: of each frame f_r once, and two modules per direction."""
+    with torch.device("meta"):
+        plain, guided = models.create("basicvsr"), models.create("seem_basicvsr")
+    one, other = cost(plain, 90, 160), cost(guided, 90, 160)
+    assert other["parameters"] - one["parameters"] == 594_640
+    pixels, c = 90 * 160, 64
+    fr = 9 * c * (3 + 64) + 3 * 9 * c * c
+    module = 9 * (2 * c) * c + 9 * c * c
+    attention = 2 * c * (c // 16)  # once per frame
+    assert other["gmacs"] - one["gmacs"] == pytest.approx((pixels * (fr + 4 * module) + 4 * attention) / 1e9, rel=1e-6)
+
+
+def test_cost_at_any_size() -> None:
+    class Sized(Network):
+        name = "sized"
+        scale = 4
+        any_scale = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, clip: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+            height, width = size or (4 * clip.shape[-2], 4 * clip.shape[-1])
+            return self.conv(clip[0].new_zeros(clip.shape[1], 3, height, width))[None]
+
+    for size, pixels in ((None, 24 * 28), ((24, 28), 24 * 28), ((13, 50), 13 * 50)):
+        assert cost(Sized(), 6, 7, frames=30, size=size)["gmacs"] == pytest.approx(pixels * 81 / 1e9)
+
+
+@pytest.mark.parametrize("head", ["metasr", "liif", "lte", "dcgu"])
+def test_networks_for_any_scale_can_be_counted(head: str) -> None:
+    """Also those that sort and search: nothing is computed, so nothing may depend on values."""
+    with torch.device("meta"):
+        network = models.create(f"basicvsr_{head}", channels=8, blocks=1, hidden=16)
+    at = [cost(network, 20, 24, frames=12, size=size)["gmacs"] for size in ((40, 48), (50, 61), (240, 288))]
+    assert 0 < at[0] < at[1] < at[2]
 
 
 def test_cost_of_too_short_a_clip() -> None:
@@ -295,23 +456,28 @@ def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.nda
         )
 
 
-def make_store(path: Path, clips: dict[str, list[np.ndarray]], parameters: dict[str, dict[str, str]] | None = None) -> Path:
+def make_store(
+    path: Path, clips: dict[str, list[np.ndarray]], parameters: dict[str, dict[str, Any]] | None = None, column: str = "rgb"
+) -> Path:
     for name, frames in clips.items():
         with ClipWriter(path.with_suffix(".parts"), name) as writer:
             for frame in frames:
-                writer.append({"rgb": frame})
+                writer.append({column: frame})
             size = frames[0].shape[:2]
             writer.finish(ClipAttributes("test", 25.0, *size, parameters=(parameters or {}).get(name, {})))
     assemble(path.with_suffix(".parts"), list(clips), path)
     return path
 
 
+def shrunk(path: Path, hr: dict[str, list[np.ndarray]]) -> Path:
+    """A store of LR clips and of what was drawn for them."""
+    crops = {name: {"crop": [side // 4 * 4 for side in frames[0].shape[:2]]} for name, frames in hr.items()}
+    return make_store(path, {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}, crops)
+
+
 def test_worker(tmp_path: Path) -> None:
     hr = {name: noise(seed, 4, 24, 28) for seed, name in enumerate(("a", "b"))}
-    stores = (
-        make_store(tmp_path / "hr", hr),
-        make_store(tmp_path / "lr", {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}),
-    )
+    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
     network = small()
     models.save(network, tmp_path / "model.safetensors")
     both = ["psnr", "ssim"]
@@ -340,13 +506,91 @@ def test_a_worker_scores_a_clip_by_the_protocols_that_take_it(tmp_path: Path, mo
     hr = {name: noise(seed, 7, 24, 28) for seed, name in enumerate(("slow", "fast"))}
     stores = (
         make_store(tmp_path / "hr", hr, {name: {"motion": name} for name in hr}),
-        make_store(tmp_path / "lr", {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}),
+        shrunk(tmp_path / "lr", hr),
     )
     models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
     worker = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["vimeo90k_slow", "vimeo90k_t"], ["psnr", "own"], 10, 2)
     ((slow,), (fast,)) = worker("slow"), worker("fast")
     found = [[(score.protocol, score.frames, list(score.values)) for score in result.scores] for result in (slow, fast)]
     assert found == [[("vimeo90k_slow", 1, ["psnr", "own"]), ("vimeo90k_t", 1, ["psnr"])], [("vimeo90k_t", 1, ["psnr"])]]
+
+
+@pytest.mark.parametrize(
+    ("scale", "hr", "lr", "crop"), [(2.5, (26, 31), (10, 12), (25, 30)), (12, (250, 400), (20, 33), (240, 396))]
+)
+def test_a_worker_at_any_scale(
+    tmp_path: Path, scale: float, hr: tuple[int, int], lr: tuple[int, int], crop: tuple[int, int]
+) -> None:
+    """HR is cropped to what LR was made of: round(LR x scale)."""
+    recipe = [params.Bicubic(op="bicubic", scale=scale)]
+    frames = noise(6, 3, *hr)
+    degraded, drawn = recipes.degrade(recipe, frames, degradation="d", clip="c", count=3, size=hr, fps=25)
+    low = list(degraded)
+    assert low[0].shape == (*lr, 3) and tuple(drawn["crop"]) == crop
+    stores = make_store(tmp_path / "hr", {"c": frames}), make_store(tmp_path / "lr", {"c": low}, {"c": drawn})
+    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
+    (found,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["arbitrary_scale"], ["psnr"], 10, 2)("c")
+    enlarged = [quantise(imresize_to(to_tensor([frame])[0], crop)) for frame in low]
+    values = [row["value"] for row in rows(found)]
+    cropped = [frame[: crop[0], : crop[1]] for frame in frames]
+    assert values == pytest.approx(
+        [metrics.psnr(a.astype(float), b.astype(float)) for a, b in zip(enlarged, cropped, strict=True)]
+    )
+    assert found.lr == lr and all(found.sample[name].shape[:2] == crop for name in ("bicubic", "restored", "truth"))
+    (tmp_path / "film.mp4").write_bytes(found.film)
+    info = video.probe(tmp_path / "film.mp4")
+    pane = min(crop[0], 240) // 2 * 2, min(crop[1], 320) // 2 * 2
+    assert (info.frames, info.height, info.width) == (3, pane[0], 3 * pane[1])
+
+
+def test_a_worker_needs_to_know_what_lr_was_made_of(tmp_path: Path) -> None:
+    hr = {"c": noise(7, 2, 24, 28)}
+    stores = make_store(tmp_path / "hr", hr), make_store(tmp_path / "lr", {"c": [shrink(frame) for frame in hr["c"]]})
+    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
+    with pytest.raises(VSRError, match="does not say which part of HR its clip 'c' was made of"):
+        list(Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y"], ["psnr"], 10, 2)("c"))
+
+
+def test_a_worker_mirrors_what_its_protocols_mirror(tmp_path: Path) -> None:
+    hr = {"c": noise(8, 7, 24, 28)}
+    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
+    network = small()
+    models.save(network, tmp_path / "model.safetensors")
+    low = [shrink(frame) for frame in hr["c"]]
+    for names, mirrored in ((["vimeo90k_t", "vimeo90k_rgb"], True), (["y"], False)):
+        (found,) = Evaluate(tmp_path / "model.safetensors", *stores, names, ["psnr"], 7, 0)("c")
+        expected = list(restore(network, low, window=7, overlap=0, mirrored=mirrored))[3]
+        assert np.array_equal(found.sample["restored"], expected)
+    with pytest.raises(VSRError, match="'vimeo90k_t' and 'y' cannot score the same restored clips"):
+        Evaluate(tmp_path / "model.safetensors", *stores, ["vimeo90k_t", "y"], ["psnr"], 7, 0)
+
+
+def test_a_worker_with_masks(tmp_path: Path) -> None:
+    hr = {"c": noise(9, 4, 48, 56)}
+    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
+    low = [shrink(frame) for frame in hr["c"]]
+    masks = [np.stack([frame[..., 0] > level for level in range(20 + t, 200, 30)]) for t, frame in enumerate(low)]
+    torch.manual_seed(0)
+    network = models.create("seem_basicvsr", channels=4, blocks=1, upsample_channels=4)
+    with torch.no_grad():  # as training does, so that masks matter
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    models.save(network, tmp_path / "model.safetensors")
+    store = make_store(tmp_path / "masks", {"c": masks}, column="masks")
+    arguments: Any = (tmp_path / "model.safetensors", *stores, ["y"], ["psnr"], 10, 2)
+    (found,) = Evaluate(*arguments, masks=store)("c")
+    padded = np.zeros((1, 4, 64, 12, 14), np.float32)
+    for t, planes in enumerate(masks):
+        padded[0, t, : len(planes)] = planes
+    with torch.no_grad():
+        expected, without = (network(to_tensor(low)[None], torch.from_numpy(x))[0, 2] for x in (padded, 0 * padded))
+    assert np.array_equal(found.sample["restored"], quantise(expected))
+    assert not np.array_equal(found.sample["restored"], quantise(without))
+    with pytest.raises(VSRError, match="seem_basicvsr is guided by masks of the LR frames"):
+        Evaluate(*arguments)
+    other = make_store(tmp_path / "others", {"d": masks}, column="masks")
+    with pytest.raises(VSRError, match="unknown clip of .*others 'c'"):
+        list(Evaluate(*arguments, masks=other)("c"))
 
 
 HEADER = {

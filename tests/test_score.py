@@ -117,10 +117,26 @@ def test_clips_are_chosen_by_their_motion() -> None:
 
 def test_protocols_say_who_scores_like_them() -> None:
     names = "reds4 vid4 vid4_duf vimeo90k_t vimeo90k_slow vimeo90k_medium vimeo90k_fast udm10 compressed rendering space_time"
-    assert set(f"{names} arbitrary_scale own y rgb".split()) == set(protocols.PROTOCOLS)
+    motions = "vimeo90k_rgb vimeo90k_slow_rgb vimeo90k_medium_rgb vimeo90k_fast_rgb"
+    assert set(f"{names} {motions} arbitrary_scale own y rgb".split()) == set(protocols.PROTOCOLS)
     assert all(protocol.source for protocol in protocols.PROTOCOLS.values())
     rgb = {name for name, protocol in protocols.PROTOCOLS.items() if protocol.channel == "rgb"}
-    assert rgb == {"rgb", "reds4", "rendering", "arbitrary_scale"}
+    assert rgb == {"rgb", "reds4", "rendering", "arbitrary_scale", *motions.split()}
+
+
+def test_vimeo_is_restored_forwards_and_backwards() -> None:
+    for name, protocol in protocols.PROTOCOLS.items():
+        vimeo = name.startswith("vimeo90k")
+        assert (protocol.mirrored, protocol.frames) == ((True, "centre") if vimeo else (False, "all"))
+        assert protocols.mirrored([protocol]) == vimeo
+    for motion in protocols.MOTIONS:
+        y, rgb = protocols.get(f"vimeo90k_{motion}"), protocols.get(f"vimeo90k_{motion}_rgb")
+        assert (y.motion, y.channel, rgb.motion, rgb.channel) == (motion, "y", motion, "rgb")
+    assert protocols.mirrored([protocols.get("vimeo90k_rgb"), protocols.get("vimeo90k_fast")]) is True
+    assert protocols.mirrored([protocols.get("rgb"), protocols.get("vid4")]) is False
+    told = "^the protocols 'vimeo90k_t' and 'y' cannot score the same restored clips"
+    with pytest.raises(VSRError, match=told):
+        protocols.mirrored([protocols.get("y"), protocols.get("vimeo90k_t")])
 
 
 @pytest.mark.parametrize(("protocol", "psnr", "ssim"), [("vid4", 23.257, 0.8073), ("vid4_duf", 24.090, 0.8130)])

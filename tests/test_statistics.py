@@ -187,7 +187,7 @@ def test_an_experiment_is_trained_with_its_own_seed(
     params = _params(basicvsr_bi_s1={"seed": 1})
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(stage.params, "load", lambda: params)
-    monkeypatch.setattr(stage.product, "read", lambda folder: {"notes": []})
+    monkeypatch.setattr(stage, "begin_with", lambda network, folder: "")
     monkeypatch.setattr(stage, "begin", lambda name: name)
     monkeypatch.setattr(stage, "end", lambda name: None)
     monkeypatch.setattr(stage, "train", lambda *arguments: calls.append(arguments))

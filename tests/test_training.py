@@ -14,49 +14,23 @@ import torch
 import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, hr_store, lr_store, schedule, store, training
 from torch import Tensor, nn
 
 import models
+from models.parts.blocks import residual_blocks
 from models.parts.warp import flow_warp
-from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
+from pipelines.clips.store import Store, assemble
 from pipelines.errors import VSRError
-from pipelines.params import Schedule, Training
+from pipelines.params import Period, Training
 from pipelines.training import loop
 from pipelines.training.crops import FlowCrops, Orientation, PairCrops
 from pipelines.training.flow import FlowTask, flow_task
+from pipelines.training.initial import stay_near_the_base
 from pipelines.training.losses import charbonnier, endpoint_error
 from pipelines.training.progress import Progress
 from pipelines.training.restoration import Restoration, restoration_task
-from pipelines.training.schedules import cosine
-
-HEIGHT, WIDTH, FRAMES = 64, 96, 6
-MOTION = np.array([1.75, -1.25])
-"""Pixels per frame to the right and down that the picture below moves by."""
-
-
-def picture(t: int, seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A smooth texture moving by `MOTION`, (H, W, 3) uint8, defined everywhere."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width].astype(float)
-    x, y = columns - MOTION[0] * t, rows - MOTION[1] * t
-    image = np.zeros((height, width, 3))
-    for _ in range(6):
-        fx, fy = rng.uniform(-0.25, 0.25, 2)
-        image += np.sin(fx * x + fy * y + rng.uniform(0, 6))[..., None] * rng.uniform(0.2, 1, 3)
-    return np.rint(127.5 + image * 20).clip(0, 255).astype(np.uint8)
-
-
-def store(path: Path, clips: dict[str, tuple[str, list[dict[str, np.ndarray]]]], scales: dict[str, float] | None = None) -> Store:
-    """A store of clips by name: their split and frames."""
-    parts = path.with_name(path.name + "-parts")
-    for name, (split, frames) in clips.items():
-        with ClipWriter(parts, name, scales) as writer:
-            for frame in frames:
-                writer.append(frame)
-            height, width = next(iter(frames[0].values())).shape[:2]
-            writer.finish(ClipAttributes(split, 25.0, height, width))
-    assemble(parts, list(clips), path)
-    return Store(path)
+from pipelines.training.schedules import cosine, rate
 
 
 @pytest.fixture(autouse=True)
@@ -68,20 +42,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-SPLITS = {"a": "train", "b": "train", "v": "validation"}
-
-
 @pytest.fixture(scope="module")
 def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    frames = {name: [{"rgb": picture(t, seed)} for t in range(FRAMES + seed)] for seed, name in enumerate(SPLITS)}
-    return store(tmp_path_factory.mktemp("hr") / "hr", {name: (SPLITS[name], frames[name]) for name in SPLITS})
+    return hr_store(tmp_path_factory.mktemp("hr") / "hr")
 
 
 @pytest.fixture(scope="module")
 def lr(hr: Store) -> Store:
-    """Every fourth pixel of HR."""
-    clips = {name: (SPLITS[name], [{"rgb": frame[::4, ::4].copy()} for frame in hr.frames(name)]) for name in SPLITS}
-    return store(hr.path.with_name("lr"), clips)
+    return lr_store(hr, hr.path.with_name("lr"))
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +61,6 @@ def truth(hr: Store) -> Store:
     frame = {"flow_forward": constant, "flow_backward": -constant, "occlusion_forward": hidden, "occlusion_backward": hidden}
     clips = {name: (SPLITS[name], [frame] * hr.clips[name].frames) for name in SPLITS}
     return store(hr.path.with_name("truth"), clips, {"flow_forward": 1 / 256, "flow_backward": 1 / 256})
-
-
-def schedule(**changes: object) -> Schedule:
-    values = {"iterations": 4, "batch": 4, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-5}
-    return Schedule(**{**values, "clip_gradients": None, "validate_every": 2, "seed": 0, **changes})  # type: ignore[arg-type]
-
-
-def training(**changes: object) -> Training:
-    values = {**schedule().model_dump(), "initial": "default", "freeze_flow": 2, "flow_rate": 0.5, "ema": 0.9}
-    return Training(**{**values, **changes})  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- closed forms
@@ -121,10 +79,39 @@ def test_cosine_is_its_closed_form() -> None:
         reference.step()
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    periods=st.lists(st.tuples(st.integers(1, 12), st.floats(0.05, 1)), min_size=1, max_size=4),
+    factor=st.sampled_from([1.0, 0.125]),
+)
+def test_the_rate_restarts_with_every_period(periods: list[tuple[int, float]], factor: float) -> None:
+    """Against PyTorch's cosine, made anew for each period."""
+    iterations = sum(length for length, _ in periods)
+    recipe = schedule(iterations=iterations, periods=[Period(iterations=length, weight=weight) for length, weight in periods])
+    expected = []
+    for length, weight in periods:
+        above = recipe.rate * factor - recipe.final_rate
+        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], recipe.final_rate + weight * above)
+        cosines = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, length, recipe.final_rate)
+        for _ in range(length):
+            expected.append(cosines.get_last_lr()[0])
+            optimiser.step()
+            cosines.step()
+    assert [rate(recipe, step, factor) for step in range(iterations)] == pytest.approx(expected, rel=1e-6)
+    assert rate(recipe, iterations, factor) == pytest.approx(recipe.final_rate)
+
+
+def test_without_periods_the_rate_is_one_cosine() -> None:
+    recipe = schedule(iterations=7)
+    for step in range(8):
+        assert rate(recipe, step, 0.5) == cosine(step, 7, recipe.rate * 0.5, recipe.final_rate)
+
+
 def test_charbonnier_is_its_closed_form() -> None:
     a, b = torch.tensor([0.0, 3.0]), torch.tensor([4.0, 3.0])
     assert charbonnier(a, b, eps=9.0).item() == pytest.approx((5 + 3) / 2)
     assert charbonnier(a, b).item() == pytest.approx(2, abs=1e-5)
+    assert charbonnier(a, b, "sum", eps=9.0).item() == pytest.approx(5 + 3)
     same = torch.zeros(3, requires_grad=True)
     charbonnier(same, torch.zeros(3)).backward()
     assert torch.equal(same.grad, torch.zeros(3))
@@ -278,19 +265,20 @@ def test_flow_needs_a_corpus_that_carries_it(hr: Store, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the loop
 
 
-class Small(nn.Module):
+class Small(models.Network):
     """Bicubic plus what two convolutions add; the first stands for a flow network."""
 
-    scale, min_frames = 4, 1
+    scale = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.spynet = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = residual_blocks(8, 1)
         self.head = nn.Conv2d(8, 48, 3, padding=1)
         self.base = models.create("bicubic", scale=4)
 
     def forward(self, clip: Tensor) -> Tensor:
-        residual = nn.functional.pixel_shuffle(self.head(torch.tanh(self.spynet(clip.flatten(0, 1)))), 4)
+        residual = nn.functional.pixel_shuffle(self.head(self.blocks(torch.tanh(self.spynet(clip.flatten(0, 1))))), 4)
         return self.base(clip) + residual.unflatten(0, clip.shape[:2])
 
 
@@ -305,7 +293,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: Path) -> None:
     """Interrupted before the thaw of the flow network, at it and after it."""
-    recipe = training(iterations=8, freeze_flow=4, clip_gradients=0.1)
+    recipe = training(iterations=8, parts=flow(4, 0.5), clip_gradients=0.1)
 
     def keep(step: int, state: loop.State) -> None:
         loop.save(state, tmp_path / f"{step}.pt")
@@ -321,7 +309,7 @@ def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: P
 
 
 def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=6, freeze_flow=3, flow_rate=0.125, ema=None)
+    recipe = training(iterations=6, parts=flow(3, 0.125), ema=None)
     task = small_task(hr, lr, recipe)
     first = copy.deepcopy(task.network.state_dict())
     seen: dict[int, dict[str, Tensor]] = {0: first}
@@ -331,13 +319,13 @@ def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) 
         assert torch.equal(before["spynet.weight"], after["spynet.weight"]) == (step <= 3)
         assert not torch.equal(before["head.weight"], after["head.weight"])
     # Adam's first step moves every weight by the rate, whatever the gradient.
-    rate = cosine(3, 6, recipe.rate * 0.125, recipe.final_rate)
+    slow = cosine(3, 6, recipe.rate * 0.125, recipe.final_rate)
     moved = (seen[4]["spynet.weight"] - seen[3]["spynet.weight"]).abs().max().item()
-    assert moved == pytest.approx(rate, rel=1e-2)
+    assert moved == pytest.approx(slow, rel=1e-2)
 
 
 def test_the_average_is_its_recurrence(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=5, freeze_flow=0, ema=0.8)
+    recipe = training(iterations=5, parts=flow(0, 0.5), ema=0.8)
     task = small_task(hr, lr, recipe)
     expected = copy.deepcopy(task.network.state_dict())
 
@@ -431,7 +419,7 @@ def _rank(rank: int, folder: Path, recipe: Training) -> None:
 
 
 def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> None:
-    recipe = training(iterations=5, freeze_flow=2, ema=None)
+    recipe = training(iterations=5, parts=flow(2, 0.5), ema=None, recompute=True, reduction="sum")
     (tmp_path / "hr").symlink_to(hr.path)
     (tmp_path / "lr").symlink_to(lr.path)
     context = multiprocessing.get_context("spawn")
@@ -449,7 +437,7 @@ def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> 
 
 
 def test_a_small_network_learns_one_crop_by_heart(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=600, rate=5e-3, batch=1, freeze_flow=0, flow_rate=1.0, ema=None, validate_every=600)
+    recipe = training(iterations=600, rate=5e-3, batch=1, parts=flow(0, 1.0), ema=None, validate_every=600)
     task = small_task(hr, lr, recipe)
     crop = task.batch(0, [0])
     task.batch = lambda step, indices: crop  # type: ignore[method-assign]
@@ -459,26 +447,6 @@ def test_a_small_network_learns_one_crop_by_heart(hr: Store, lr: Store) -> None:
 
 
 # ---------------------------------------------------------------- tasks of params.yaml
-
-
-def test_basicvsr_begins_with_the_flow_network_it_is_given(hr: Store, lr: Store, tmp_path: Path) -> None:
-    start = tmp_path / "start.safetensors"
-    torch.manual_seed(5)
-    spynet = models.create("spynet")
-    models.save(spynet, start)
-    options = {"channels": 4, "blocks": 1, "upsample_channels": 4, "base": "bicubic"}
-    task = restoration_task("basicvsr", options, training(), hr.path, lr.path, start)
-    assert equal(dict(task.network.spynet.state_dict()), dict(spynet.state_dict()))  # type: ignore[operator,union-attr]
-    outer, flow = task.groups()
-    counted = sum(parameter.numel() for group in (outer, flow) for parameter in group.parameters)
-    assert counted == sum(parameter.numel() for parameter in task.network.parameters())
-    assert sum(parameter.numel() for parameter in flow.parameters) == 1_440_300
-    assert (flow.factor, flow.frozen) == (0.5, 2)
-    assert restoration_task("basicvsr", options, training(flow_rate=0), hr.path, lr.path).groups()[1].frozen == 4
-    bicubic = tmp_path / "bicubic.safetensors"
-    models.save(models.create("basicvsr", **options), bicubic)
-    with pytest.raises(VSRError, match="does not hold the flow network"):
-        restoration_task("basicvsr", options, training(), hr.path, lr.path, bicubic)
 
 
 def test_first_weights_are_near_the_base(hr: Store, lr: Store) -> None:
@@ -493,6 +461,40 @@ def test_first_weights_are_near_the_base(hr: Store, lr: Store) -> None:
     plain = models.create("basicvsr", **options)
     published = restoration_task("basicvsr", options, training(), hr.path, lr.path).network
     assert equal(dict(plain.state_dict()), dict(published.state_dict()))
+
+
+OPTIONS = {
+    "basicvsr_plusplus": {"channels": 8, "blocks": 1, "outer_blocks": 1, "groups": 2, "upsample_channels": 8},
+    "edvr_m": {
+        "channels": 8,
+        "frames": 3,
+        "extraction_blocks": 1,
+        "reconstruction_blocks": 1,
+        "groups": 2,
+        "upsample_channels": 8,
+    },
+    "seem_basicvsr": {"channels": 8, "blocks": 1, "upsample_channels": 8},
+    "basicvsr_metasr": {"channels": 8, "blocks": 1, "hidden": 16},
+    "basicvsr_liif": {"channels": 8, "blocks": 1, "hidden": 16},
+    "basicvsr_lte": {"channels": 8, "blocks": 1, "hidden": 16},
+    "basicvsr_dcgu": {"channels": 8, "blocks": 1, "hidden": 16},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_first_weights_leave_what_begins_at_zero(name: str) -> None:
+    """What was zero is, and what is added to the base is small and not nothing."""
+    torch.manual_seed(0)
+    network = models.create(name, **OPTIONS[name], base="bicubic")
+    still = {key for key, value in network.state_dict().items() if key.endswith("weight") and not value.any()}
+    stay_near_the_base(network)
+    assert still == {key for key, value in network.state_dict().items() if key.endswith("weight") and not value.any()}
+    clip = torch.rand(1, 3, 3, 8, 8)
+    masks = [torch.rand(1, 3, 64, 8, 8).round()] * len(network.priors)
+    with torch.no_grad():
+        restored, base = network(clip, *masks), models.create("bicubic", scale=4)(clip)
+    added = (restored - (base if network.window is None else base[:, 1])).abs().mean().item()
+    assert 1e-4 < added < 0.15
 
 
 def test_first_weights_of_a_flow_network_see_change(hr: Store, truth: Store) -> None:

@@ -1,6 +1,6 @@
 """Takes the pictures of docs/mlflow.md: MLflow's own pages, opened by a headless Chromium.
 
-Run by hand after `make demo`, whose runs they show: `.venv/bin/python docs/mlflow/screenshots.py`. The browser is
+Run by hand after `make demo-all`, whose runs they show: `.venv/bin/python docs/mlflow/screenshots.py`. The browser is
 the `chromium` of this machine, else Playwright's.
 """
 
@@ -30,7 +30,7 @@ from pipelines.runtime import tracking
 from stages.tracked import EVALUATIONS, METHODS, MODEL, of_suite
 
 OUT = Path(__file__).parent
-SUITE = "first_look"
+SUITE = "robustness"
 TRAINED = "basicvsr_bi"
 SIZE = {"width": 1280, "height": 800}
 PATIENCE = 120_000
@@ -149,7 +149,7 @@ def main() -> None:
     runs = tracking.runs(EVALUATIONS, of_suite(SUITE))
     training = [run.id for run in tracking.runs(METHODS, f"tags.`vsr.name` = '{TRAINED}'")]
     if not runs or not training:
-        raise VSRError(f"MLflow has no runs of the suite {SUITE}: run `make demo` first.")
+        raise VSRError(f"MLflow has no runs of the suite {SUITE}: run `make demo-all` first.")
     client = MlflowClient(store)
     evaluations, methods = (client.get_experiment_by_name(name).experiment_id for name in (EVALUATIONS, METHODS))
     with server(store) as address, browser() as page:

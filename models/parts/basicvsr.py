@@ -6,7 +6,7 @@ Beyond", CVPR 2021, Sec. 3; the names of its published parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,10 @@ from models.parts.recurrent import RecurrentFeatures
 from models.parts.registry import positive
 from models.parts.warp import flow_warp
 from models.spynet import SPyNet
+
+Step = Callable[[str, int, Tensor], tuple[Tensor, Tensor]]
+"""What is done in a direction ("backward" or "forward") at a frame, by its index: from the frame and the features aligned
+with it, (N, 3 + channels, H, W), the features that are carried on and those that are fused, (N, channels, H, W) each."""
 
 
 class BasicVSRFeatures(RecurrentFeatures):
@@ -40,21 +44,34 @@ class BasicVSRFeatures(RecurrentFeatures):
         self.fusion = nn.Conv2d(2 * channels, channels, 1)
 
     def features(self, clip: Tensor, to_next: Tensor, to_previous: Tensor) -> Iterator[Tensor]:
+        return self.propagate(clip, to_next, to_previous, self.step)
+
+    def step(self, direction: str, t: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Step`."""
+        state = self.trunk(direction)(seen)
+        return state, state
+
+    def trunk(self, direction: str) -> ConvResidualBlocks:
+        """Of "backward" or "forward"."""
+        return self.backward_trunk if direction == "backward" else self.forward_trunk
+
+    def propagate(self, clip: Tensor, to_next: Tensor, to_previous: Tensor, step: Step) -> Iterator[Tensor]:
+        """`features`, with what happens at a frame left to `step`."""
         frames = clip.shape[1]
         state = clip.new_zeros(clip.shape[0], self.channels, *clip.shape[-2:])
         following: list[Tensor] = []
         for t in reversed(range(frames)):
             if t < frames - 1:
                 state = flow_warp(state, to_next[:, t])
-            state = self.backward_trunk(torch.cat([clip[:, t], state], dim=1))
-            following.append(state)
+            state, found = step("backward", t, torch.cat([clip[:, t], state], dim=1))
+            following.append(found)
         state = torch.zeros_like(state)
         for t in range(frames):
             if t > 0:
                 state = flow_warp(state, to_previous[:, t - 1])
-            state = self.forward_trunk(torch.cat([clip[:, t], state], dim=1))
+            state, found = step("forward", t, torch.cat([clip[:, t], state], dim=1))
             # Taken off the list, so that features of restored frames are freed where no gradient needs them.
-            yield leaky_relu(self.fusion(torch.cat([following.pop(), state], dim=1)))
+            yield leaky_relu(self.fusion(torch.cat([following.pop(), found], dim=1)))
 
 
 def feature_options(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -95,6 +95,11 @@ class SubPixelNetwork(Network):
         self.conv_hr = nn.Conv2d(upsample_channels, upsample_channels, 3, padding=1)
         self.conv_last = nn.Conv2d(upsample_channels, 3, 3, padding=1)
 
+    @property
+    def last(self) -> nn.Module:
+        """The layer that makes what is added to the enlarged frames."""
+        return self.conv_last
+
     def upsample(self, features: Tensor, frame: Tensor) -> Tensor:
         """The restored frame.
 

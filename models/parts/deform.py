@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
+from torch.nn import functional as F
 
 from models.parts.blocks import LEAK, full_precision
 
@@ -57,11 +57,37 @@ class ModulatedDeformConv(nn.Module):
             (N, outputs, H, W), of the type of `x`.
         """
         exact = torch.promote_types(x.dtype, torch.float32)
+        given = [part.to(exact) for part in (x, offset, mask, self.weight, self.bias)]
+        learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
         with full_precision(x.device):
-            moved = deform_conv2d(
-                x.to(exact), offset.to(exact), self.weight.to(exact), self.bias.to(exact), padding=1, mask=mask.to(exact)
-            )
+            moved = (_learning if learning and x.device.type == "cpu" else _operator)(*given)
         return moved.to(x.dtype)
+
+
+def _operator(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """torchvision's operator; arguments and result as of `ModulatedDeformConv.sample`."""
+    # Imported where it is needed: it takes longer than most of what runs without it.
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
+
+
+def _learning(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `_operator` gives, by `grid_sample`: its gradient takes a tenth of the operator's time on a processor."""
+    count, inputs, height, width = x.shape
+    groups = mask.shape[1] // TAPS
+    columns = torch.arange(width, dtype=x.dtype, device=x.device)
+    rows = torch.arange(height, dtype=x.dtype, device=x.device)[:, None]
+    taps = torch.arange(3, dtype=x.dtype, device=x.device) - 1
+    down, right = taps.repeat_interleave(3).view(TAPS, 1, 1), taps.repeat(3).view(TAPS, 1, 1)
+    moves = offset.reshape(count * groups, TAPS, 2, height, width)
+    y, along = rows + down + moves[:, :, 0], columns + right + moves[:, :, 1]
+    grid = torch.stack([(2 * along + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    grouped = x.reshape(count * groups, inputs // groups, height, width)
+    found = F.grid_sample(grouped, grid.view(count * groups, TAPS * height, width, 2), align_corners=False)
+    weighed = found.view(count, groups, inputs // groups, TAPS, height * width) * mask.reshape(count, groups, 1, TAPS, height * width)
+    summed = weight.view(1, len(weight), -1) @ weighed.view(count, inputs * TAPS, height * width)
+    return summed.view(count, -1, height, width) + bias[:, None, None]
 
 
 class GuidedDeformConv(ModulatedDeformConv):

@@ -144,18 +144,29 @@ class EDVRFeatures(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """(N, frames, 3, H, W) RGB in [0, 1], sides multiples of 4, to (N, channels, H, W)."""
-        levels = self.pyramid(window)
-        reference = [level[:, window.shape[1] // 2] for level in levels]
-        # The reference is aligned with itself, too.
-        aligned = [self.pcd_align([level[:, t] for level in levels], reference) for t in range(window.shape[1])]
-        return self.fusion(torch.stack(aligned, dim=1))
+        levels = self.pyramid(self.extract(window))
+        return self.fuse(levels, [level[:, window.shape[1] // 2] for level in levels])
 
-    def pyramid(self, window: Tensor) -> list[Tensor]:
-        """The features of all frames, (N, T, channels, H, W), and those at half and a quarter of the size."""
-        full = self.feature_extraction(leaky_relu(self.conv_first(window.flatten(0, 1))))
-        half = leaky_relu(self.conv_l2_2(leaky_relu(self.conv_l2_1(full))))
+    def extract(self, window: Tensor) -> Tensor:
+        """The features of all frames, (N, T, channels, H, W)."""
+        return self.feature_extraction(leaky_relu(self.conv_first(window.flatten(0, 1)))).unflatten(0, window.shape[:2])
+
+    def pyramid(self, features: Tensor) -> list[Tensor]:
+        """Features, (N, T, channels, H, W), and what they are at half and a quarter of the size."""
+        half = leaky_relu(self.conv_l2_2(leaky_relu(self.conv_l2_1(features.flatten(0, 1)))))
         quarter = leaky_relu(self.conv_l3_2(leaky_relu(self.conv_l3_1(half))))
-        return [level.unflatten(0, window.shape[:2]) for level in (full, half, quarter)]
+        return [features, *(level.unflatten(0, features.shape[:2]) for level in (half, quarter))]
+
+    def fuse(self, levels: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+        """The fused features of all frames after alignment, (N, channels, H, W).
+
+        Args:
+            levels: the features of all frames at full, half and quarter size, (N, T, channels, H, W) and smaller.
+            reference: those that they are aligned with, (N, channels, H, W) and smaller.
+        """
+        # The frame in the middle is aligned, too.
+        aligned = [self.pcd_align([level[:, t] for level in levels], reference) for t in range(levels[0].shape[1])]
+        return self.fusion(torch.stack(aligned, dim=1))
 
 
 class PlainFusion(nn.Conv2d):
@@ -216,12 +227,23 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         Raises:
             ValueError: the window has another length, or frames are smaller than 3x3 and no multiples of 4.
         """
+        window = self.pad(clip)
+        return self.restore(self.reconstruction(super().forward(window)), window, clip)
+
+    def pad(self, clip: Tensor) -> Tensor:
+        """The clip as a window whose sides are multiples of 4.
+
+        Raises:
+            ValueError: as `forward`.
+        """
         if clip.shape[1] != self.window:
             raise ValueError(f"{self.name} restores windows of {self.window} frames but got {clip.shape[1]}: give {self.window}.")
+        return pad_to_multiple(clip, MULTIPLE)
+
+    def restore(self, features: Tensor, window: Tensor, clip: Tensor) -> Tensor:
+        """The restored frame, of which `features` are, without what `pad` added to the clip."""
         height, width = clip.shape[-2:]
-        padded = pad_to_multiple(clip, MULTIPLE)
-        features = self.reconstruction(super().forward(padded))
-        return self.upsample(features, padded[:, padded.shape[1] // 2])[..., : 4 * height, : 4 * width]
+        return self.upsample(features, window[:, window.shape[1] // 2])[..., : 4 * height, : 4 * width]
 
 
 def feature_options(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Any]:

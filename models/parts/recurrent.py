@@ -63,5 +63,8 @@ class RecurrentNetwork(RecurrentFeatures, SubPixelNetwork):
         Returns:
             (N, T, 3, 4H, 4W), unclipped.
         """
-        features = self.features(clip, *self.flows(clip))
+        return self.restore(self.features(clip, *self.flows(clip)), clip)
+
+    def restore(self, features: Iterator[Tensor], clip: Tensor) -> Tensor:
+        """The restored clip, of whose frames `features` are."""
         return torch.stack([self.upsample(x, clip[:, t]) for t, x in enumerate(features)], dim=1)

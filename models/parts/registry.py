@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-
 PRIORS = {"masks": "(N, T, 64, H, W), 1 where a segment is and 0 elsewhere, by falling area; unused ones are 0"}
 """What networks may see of every frame beside the clip, and its shape."""
 

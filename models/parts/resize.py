@@ -11,6 +11,7 @@ that the work is that of the band and the arithmetic that of a matrix product.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,16 +52,42 @@ def imresize(x: Tensor, scale: float) -> Tensor:
     """
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"the scale of imresize is {scale}: give a positive number.")
+    _check(x)
+    height, width = x.shape[-2:]
+    return torch.ops.vsr.imresize(x, [float(scale)] * 2, [math.ceil(height * scale), math.ceil(width * scale)])
+
+
+def imresize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """MATLAB's `imresize(x, [rows columns])`: `imresize` to a size, by a scale of its own for each axis.
+
+    The scale of an axis is its size in the output over that in the input, so that both have the same edges.
+
+    Args:
+        x: (..., H, W), float32 or float64.
+        size: (rows, columns) of the output.
+
+    Returns:
+        (..., rows, columns), of the same type.
+
+    Raises:
+        ValueError: a side of `size` is not positive, or `x` is not a float32 or float64 image.
+    """
+    if min(size) < 1:
+        raise ValueError(f"the size for imresize is {size[1]}x{size[0]}: give at least one pixel.")
+    _check(x)
+    return torch.ops.vsr.imresize(x, [out / side for out, side in zip(size, x.shape[-2:], strict=True)], list(size))
+
+
+def _check(x: Tensor) -> None:
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"imresize got {x.dtype}: give float32 or float64.")
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"imresize got shape {tuple(x.shape)}: give (..., H, W) with at least one pixel.")
-    return torch.ops.vsr.imresize(x, float(scale))
 
 
-def weight_matrix(size: int, scale: float) -> np.ndarray:
-    """The (ceil(size * scale), size) float64 matrix that resizes one axis."""
-    outputs = math.ceil(size * scale)
+def weight_matrix(size: int, scale: float, outputs: int | None = None) -> np.ndarray:
+    """The (outputs, size) float64 matrix that resizes one axis, by default to ceil(size * scale)."""
+    outputs = math.ceil(size * scale) if outputs is None else outputs
     stretch = min(scale, 1.0)
     centre = (np.arange(outputs) + 0.5) / scale - 0.5
     support = 4 / stretch
@@ -82,8 +109,8 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _blocks(size: int, scale: float, dtype: torch.dtype, device: torch.device) -> tuple[Block, ...]:
-    matrix = weight_matrix(size, scale)
+def _blocks(size: int, scale: float, outputs: int, dtype: torch.dtype, device: torch.device) -> tuple[Block, ...]:
+    matrix = weight_matrix(size, scale, outputs)
     rows = max(BLOCK, math.ceil(BLOCK * scale))
     found = []
     for first in range(0, len(matrix), rows):
@@ -95,22 +122,24 @@ def _blocks(size: int, scale: float, dtype: torch.dtype, device: torch.device) -
     return tuple(found)
 
 
-def resize_rows(planes: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """The first half of `imresize`: (N, H, W) of any type to (N, ceil(H * scale), W) of type `dtype`."""
+def resize_rows(planes: Tensor, scale: float, dtype: torch.dtype, outputs: int | None = None) -> Tensor:
+    """The first half of `imresize`: (N, H, W) of any type to (N, outputs, W) of type `dtype`, by default ceil(H * scale)."""
     count, height, width = planes.shape
-    out = planes.new_empty(count, math.ceil(height * scale), width, dtype=dtype)
-    for block in _blocks(height, scale, dtype, planes.device):
+    outputs = math.ceil(height * scale) if outputs is None else outputs
+    out = planes.new_empty(count, outputs, width, dtype=dtype)
+    for block in _blocks(height, scale, outputs, dtype, planes.device):
         # Converted block by block, 8-bit frames stay in the cache while they are widened.
         seen = planes[:, block.start : block.stop].to(dtype)
         torch.bmm(block.weights.expand(count, -1, -1), seen, out=out[:, block.first : block.last])
     return out
 
 
-def resize_columns(lines: Tensor, scale: float) -> Tensor:
-    """The second half of `imresize`: (N, W) to (N, ceil(W * scale))."""
+def resize_columns(lines: Tensor, scale: float, outputs: int | None = None) -> Tensor:
+    """The second half of `imresize`: (N, W) to (N, outputs), by default ceil(W * scale)."""
     count, width = lines.shape
-    out = lines.new_empty(count, math.ceil(width * scale))
-    for block in _blocks(width, scale, lines.dtype, lines.device):
+    outputs = math.ceil(width * scale) if outputs is None else outputs
+    out = lines.new_empty(count, outputs)
+    for block in _blocks(width, scale, outputs, lines.dtype, lines.device):
         torch.mm(lines[:, block.start : block.stop], block.weights.T, out=out[:, block.first : block.last])
     return out
 
@@ -118,47 +147,49 @@ def resize_columns(lines: Tensor, scale: float) -> Tensor:
 # An operator of its own: one autocast leaves in full precision, and one that counts of multiplications
 # can tell from the layers of a network.
 @torch.library.custom_op("vsr::imresize", mutates_args=())
-def _imresize(x: Tensor, scale: float) -> Tensor:
+def _imresize(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor:
     height, width = x.shape[-2:]
     with torch.autocast(x.device.type, enabled=False):
-        rows = resize_rows(x.reshape(-1, height, width), scale, x.dtype)
-        out = resize_columns(rows.view(-1, width), scale)
-    return out.view(*x.shape[:-2], rows.shape[1], out.shape[1])
+        rows = resize_rows(x.reshape(-1, height, width), scales[0], x.dtype, size[0])
+        out = resize_columns(rows.view(-1, width), scales[1], size[1])
+    return out.view(*x.shape[:-2], *size)
 
 
 @torch.library.custom_op("vsr::imresize_backward", mutates_args=())
-def _imresize_backward(gradient: Tensor, height: int, width: int, scale: float) -> Tensor:
+def _imresize_backward(gradient: Tensor, size: Sequence[int], scales: Sequence[float]) -> Tensor:
+    height, width = size
+    rows_out, columns_out = gradient.shape[-2:]
     with torch.autocast(gradient.device.type, enabled=False):
-        lines = gradient.reshape(-1, gradient.shape[-1])
+        lines = gradient.reshape(-1, columns_out)
         rows = gradient.new_zeros(len(lines), width)
-        for block in _blocks(width, scale, gradient.dtype, gradient.device):
+        for block in _blocks(width, scales[1], columns_out, gradient.dtype, gradient.device):
             rows[:, block.start : block.stop] += lines[:, block.first : block.last] @ block.weights
-        planes = rows.view(-1, gradient.shape[-2], width)
+        planes = rows.view(-1, rows_out, width)
         out = gradient.new_zeros(len(planes), height, width)
-        for block in _blocks(height, scale, gradient.dtype, gradient.device):
+        for block in _blocks(height, scales[0], rows_out, gradient.dtype, gradient.device):
             out[:, block.start : block.stop] += block.weights.T @ planes[:, block.first : block.last]
     return out.view(*gradient.shape[:-2], height, width)
 
 
 @_imresize.register_fake
-def _(x: Tensor, scale: float) -> Tensor:
-    height, width = x.shape[-2:]
-    return x.new_empty(*x.shape[:-2], math.ceil(height * scale), math.ceil(width * scale))
+def _(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor:
+    return x.new_empty(*x.shape[:-2], *size)
 
 
 @_imresize_backward.register_fake
-def _(gradient: Tensor, height: int, width: int, scale: float) -> Tensor:
-    return gradient.new_empty(*gradient.shape[:-2], height, width)
+def _(gradient: Tensor, size: Sequence[int], scales: Sequence[float]) -> Tensor:
+    return gradient.new_empty(*gradient.shape[:-2], *size)
 
 
-def _remember(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, float], output: Tensor) -> None:
-    x, ctx.scale = inputs  # type: ignore[attr-defined]
+def _remember(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Sequence[float], Sequence[int]], output: Tensor
+) -> None:
+    x, ctx.scales, _ = inputs  # type: ignore[attr-defined]
     ctx.size = x.shape[-2:]  # type: ignore[attr-defined]
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-    height, width = ctx.size  # type: ignore[attr-defined]
-    return torch.ops.vsr.imresize_backward(gradient, height, width, ctx.scale), None  # type: ignore[attr-defined]
+def _differentiate(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    return torch.ops.vsr.imresize_backward(gradient, ctx.size, ctx.scales), None, None  # type: ignore[attr-defined]
 
 
 _imresize.register_autograd(_differentiate, setup_context=_remember)

@@ -71,6 +71,8 @@ def bicubic(clip: Tensor, scale: tuple[float, float]) -> Tensor:
     dtype = clip.dtype if clip.is_floating_point() else torch.float64
     # Rows first, on pixels as they lie in a store, channels last; what is left to bring into planes is smaller by the scale.
     lines = clip[..., :rows, :columns].permute(0, 2, 3, 1).reshape(frames, rows, columns * channels)
-    fewer = resize_rows(lines, 1 / scale[0], dtype)[:, :height]
+    # The scale of what was cropped, as `imresize` takes it from the two sizes: nominal scales such as 3.5 would shift the frame
+    # against its HR by up to half a pixel at the far edges.
+    fewer = resize_rows(lines, height / rows, dtype, height)
     planes = fewer.view(frames, height, columns, channels).permute(0, 3, 1, 2).reshape(-1, columns)
-    return resize_columns(planes, 1 / scale[1])[:, :width].view(frames, channels, height, width)
+    return resize_columns(planes, width / columns, width).view(frames, channels, height, width)

@@ -7,19 +7,22 @@ import math
 from typing import Any
 
 import torch
-import torchvision.ops  # noqa: F401 - registers deform_conv2d
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import Network
+from models.parts.deform import ModulatedDeformConv
+from models.seem import PLANES
 from pipelines.errors import VSRError
 
-DEFORM = torch.ops.torchvision.deform_conv2d
+CHANNELS = {"masks": PLANES}
+"""What a prior has for every frame."""
 
 SHORT = 4
 """Frames of a clip that is long enough for the next ones to cost the same: more than any network looks back."""
 
 
-def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[str, float]:
+def cost(network: Network, height: int, width: int, frames: int = 100, size: tuple[int, int] | None = None) -> dict[str, float]:
     """Count a network's parameters and operations without computing anything.
 
     The convention of the published tables: convolutions and matrix products are counted, interpolation,
@@ -32,6 +35,7 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
         height: of the LR frame, in pixels.
         width: of the LR frame, in pixels.
         frames: of the clip.
+        size: (H, W) of the restored frames, for networks that restore at any scale.
 
     Returns:
         `parameters`; `gmacs`, 10^9 multiply-accumulates per frame; `gmacs_without_deform`, the same
@@ -47,7 +51,7 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
             f"give at least {network.min_frames} frames of at least 1x1."
         )
     shapes_only = copy.deepcopy(network).to("meta").eval()
-    total, deform = _clip_flops(shapes_only, frames, height, width)
+    total, deform = _clip_flops(shapes_only, frames, height, width, size)
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gmacs": total / (2e9 * frames),
@@ -55,33 +59,48 @@ def cost(network: Network, height: int, width: int, frames: int = 100) -> dict[s
     }
 
 
-def _clip_flops(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
+def _clip_flops(network: Network, frames: int, height: int, width: int, size: tuple[int, int] | None) -> tuple[int, int]:
     """Operations of a clip, and those of them in deformable convolutions, a multiply-add being two.
 
     A network that restores the middle of a window does the same for every frame. In others, every
     further `period` of frames costs the same, so long clips are extrapolated.
     """
     if network.window:
-        total, deform = _count(network, network.window, height, width)
+        total, deform = _count(network, network.window, height, width, size)
         return frames * total, frames * deform
     short = max(SHORT, network.min_frames)
     short += (frames - short) % network.period
     periods = (frames - short) // network.period
     if periods < 2:
-        return _count(network, frames, height, width)
-    once, twice = (_count(network, count, height, width) for count in (short, short + network.period))
+        return _count(network, frames, height, width, size)
+    once, twice = (_count(network, count, height, width, size) for count in (short, short + network.period))
     total, deform = (one + periods * (other - one) for one, other in zip(once, twice, strict=True))
     return total, deform
 
 
-def _count(network: Network, frames: int, height: int, width: int) -> tuple[int, int]:
-    counter = FlopCounterMode(display=False, custom_mapping={DEFORM: _deform_flops})
+def _count(network: Network, frames: int, height: int, width: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    deform = _deform_operator(network)
+    counter = FlopCounterMode(display=False, custom_mapping={deform: _deform_flops} if deform else {})
+    clip, *priors = (_shaped(channels, frames, height, width) for channels in (3, *(CHANNELS[prior] for prior in network.priors)))
     try:
         with torch.no_grad(), counter:
-            network(torch.empty(1, frames, 3, height, width, device="meta"))
+            network(clip, *priors, **({} if size is None else {"size": size}))
     except ValueError as error:
         raise VSRError(str(error)) from error
-    return counter.get_total_flops(), counter.get_flop_counts().get("Global", {}).get(DEFORM, 0)
+    return counter.get_total_flops(), counter.get_flop_counts().get("Global", {}).get(deform, 0)
+
+
+def _deform_operator(network: Network) -> Any:
+    """torchvision's operator, None for networks without it: importing it takes longer than most counts."""
+    if not any(isinstance(module, ModulatedDeformConv) for module in network.modules()):
+        return None
+    import torchvision.ops  # noqa: F401 - registers the operator
+
+    return torch.ops.torchvision.deform_conv2d
+
+
+def _shaped(channels: int, frames: int, height: int, width: int) -> Tensor:
+    return torch.empty(1, frames, channels, height, width, device="meta")
 
 
 def _deform_flops(x: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:

@@ -30,6 +30,7 @@ from pipelines.evaluation.profiles import liveliest_row
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.restore import restore
 from pipelines.evaluation.score import ClipScore, Row, Scorer, assigned, pairs, summarise
+from pipelines.priors.masks import planes
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Evaluate:
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network and the metrics run.
+        masks: path of the store of the LR clips' masks, for networks that they guide.
 
     Raises:
-        VSRError: the checkpoint, a store, a protocol or a metric cannot be used.
+        VSRError: the checkpoint, a store, a protocol or a metric cannot be used, or the masks are lacking.
     """
 
     def __init__(
@@ -82,16 +84,23 @@ class Evaluate:
         window: int,
         overlap: int,
         device: str = "cpu",
+        masks: Path | str | None = None,
     ) -> None:
         self.network = networks.load(checkpoint)
         self._protocols = [registry.get(name) for name in protocols]
+        self._mirrored = registry.mirrored(self._protocols)
         self._metrics = assigned(self._protocols, metrics)
         self._hr, self._lr = Store(hr), Store(lr)
         self._window, self._overlap, self._device = window, overlap, device
+        self._priors = [Store(masks)] if self.network.priors and masks is not None else []
+        if len(self._priors) < len(self.network.priors):
+            raise VSRError(
+                f"{self.network.name} is guided by masks of the LR frames and {self._lr.path} comes without: make them first."
+            )
 
     def __call__(self, clip: str) -> Iterator[ClipResult]:
         """Evaluate the clip of that name; gives one result."""
-        for store in (self._hr, self._lr):
+        for store in (self._hr, self._lr, *self._priors):
             if clip not in store.clips:
                 raise unknown(f"clip of {store.path}", clip, store.clips)
         of = self._hr.clips[clip].attributes
@@ -108,7 +117,18 @@ class Evaluate:
             window=self._window,
             overlap=self._overlap,
             device=self._device,
+            priors=[map(planes, store.frames(clip, "masks")) for store in self._priors],
+            size=self._size(clip) if self.network.any_scale else None,
+            mirrored=self._mirrored,
         )
+
+    def _size(self, clip: str) -> tuple[int, int]:
+        """(H, W) of the HR frames that the LR clip was made of."""
+        crop = self._lr.clips[clip].attributes.parameters.get("crop")
+        if crop is None:
+            raise VSRError(f"{self._lr.path} does not say which part of HR its clip {clip!r} was made of: degrade it again.")
+        height, width = crop
+        return height, width
 
 
 def evaluate_clip(
@@ -125,6 +145,9 @@ def evaluate_clip(
     window: int,
     overlap: int,
     device: str = "cpu",
+    priors: Sequence[Iterable[np.ndarray]] = (),
+    size: tuple[int, int] | None = None,
+    mirrored: bool = False,
 ) -> ClipResult:
     """Restore a clip and score it by several protocols, with one pass over its frames.
 
@@ -142,26 +165,31 @@ def evaluate_clip(
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass, see `restore`.
         device: where the network and the metrics run, `cpu` or `cuda`.
+        priors: see `restore`.
+        size: (H, W) of the restored frames, see `restore`.
+        mirrored: see `restore`.
 
     Raises:
         VSRError: the clips do not belong together, cannot be restored, or there is nothing to score.
     """
-    look = Look(frames, row, network.scale)
-    size: tuple[int, int] = (0, 0)
+    look = Look(frames, row)
+    lr_size: tuple[int, int] = (0, 0)
 
     def passing() -> Iterator[np.ndarray]:
-        nonlocal size
+        nonlocal lr_size
         for index, frame in enumerate(lr):
-            size = frame.shape[0], frame.shape[1]
+            lr_size = frame.shape[0], frame.shape[1]
             look.take_lr(index, frame)
             yield frame
 
     clock = _Clock()
     scorers = [Scorer(clip, frames, protocol, metrics[protocol.name], device) for protocol in protocols]
-    restored_frames = clock.time(restore(network, passing(), window=window, overlap=overlap, device=device))
+    how: dict[str, Any] = {"window": window, "overlap": overlap, "device": device, "mirrored": mirrored}
+    restored_frames = clock.time(restore(network, passing(), **how, priors=priors, size=size))
     try:
         for index, (restored, truth) in enumerate(pairs(restored_frames, hr, clip)):
-            truth = _crop(truth, restored, network.scale, f"clip {clip!r} frame {index}")
+            scale = restored.shape[0] / lr_size[0] if network.any_scale else network.scale
+            truth = _crop(truth, restored, scale, f"clip {clip!r} frame {index}")
             for scorer in scorers:
                 scorer.add(restored, truth)
             look.take(index, restored, truth)
@@ -175,7 +203,7 @@ def evaluate_clip(
         frames=frames,
         sample=look.finish(),
         film=look.film(fps),
-        lr=size,
+        lr=lr_size,
         device=torch.device(device).type,
         hardware=_hardware(device),
         threads=torch.get_num_threads(),
@@ -219,7 +247,8 @@ class _Clock:
 def _crop(truth: np.ndarray, restored: np.ndarray, scale: float, where: str) -> np.ndarray:
     height, width = restored.shape[:2]
     slack = truth.shape[0] - height, truth.shape[1] - width
-    if min(slack) < 0 or max(slack) >= max(scale, 1):
+    # LR has no part of a pixel, and HR then no part of one either: both leave something out.
+    if min(slack) < 0 or max(slack) >= max(scale, 1) + (0 if scale == round(scale) else 0.5):
         raise VSRError(
             f"{where}: restored is {width}x{height} but its truth is {truth.shape[1]}x{truth.shape[0]}: "
             f"evaluate on LR clips that are {scale:g} times smaller than their HR clips."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.parts.resize import imresize
+from models.parts.resize import imresize_to
 from pipelines.clips import video
 from pipelines.evaluation.restore import quantise, to_tensor
 
@@ -25,14 +25,13 @@ class Look:
     Args:
         frames: how many the clip has.
         row: which row of the frames the temporal profile shows.
-        scale: the size of the restored frames over that of LR.
     """
 
-    def __init__(self, frames: int, row: int, scale: float) -> None:
+    def __init__(self, frames: int, row: int) -> None:
         self._middle = frames // 2
         first = max(0, self._middle - FILM_FRAMES // 2)
         self._filmed = range(first, min(frames, first + FILM_FRAMES))
-        self._row, self._scale = row, scale
+        self._row = row
         self._lr: dict[int, np.ndarray] = {}
         self._film: list[np.ndarray] = []
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = [], []
@@ -51,7 +50,8 @@ class Look:
         lr = self._lr.pop(index, None)
         if lr is None:
             return
-        bicubic = quantise(imresize(to_tensor([lr])[0], self._scale))[: restored.shape[0], : restored.shape[1]]
+        height, width = restored.shape[:2]
+        bicubic = quantise(imresize_to(to_tensor([lr])[0], (height, width)))
         if index == self._middle:
             self.pictures = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
         self._film.append(np.hstack([_pane(frame) for frame in (bicubic, restored, truth)]))

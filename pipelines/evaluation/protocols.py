@@ -6,16 +6,17 @@ Numbers of different protocols are not comparable: the border and the skipped fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from pipelines.errors import VSRError, unknown
 from pipelines.evaluation.metrics import luma
 
-MOTIONS = ("slow", "medium", "fast")
+Motion = Literal["slow", "medium", "fast"]
+MOTIONS: tuple[Motion, ...] = get_args(Motion)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Protocol:
         skip: frames left out at each end of a clip.
         frames: "all" of them, or the "centre" one alone.
         motion: only clips whose HR clip has this as its parameter `motion`; None for all clips.
+        mirrored: networks are shown the clip forwards and then backwards, see `restore`.
         source: who scores like this.
 
     Raises:
@@ -40,7 +42,8 @@ class Protocol:
     border: int = 0
     skip: int = 0
     frames: Literal["all", "centre"] = "all"
-    motion: Literal["slow", "medium", "fast"] | None = None
+    motion: Motion | None = None
+    mirrored: bool = False
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -79,6 +82,16 @@ class Protocol:
         return luma(inside) if grey else inside.astype(np.float64)
 
 
+def _vimeo90k(channel: Literal["y", "rgb"], every: str, moving: str, source: str) -> Iterator[Protocol]:
+    """Vimeo-90K-T: all clips, and those of each motion."""
+    shared: dict[str, Any] = {"channel": channel, "frames": "centre", "mirrored": True}
+    scored = "the fourth of seven frames, which recurrent networks see forwards and then backwards"
+    yield Protocol(f"vimeo90k_{every}", **shared, source=f"Vimeo-90K-T as {source}, {scored}")
+    for motion in MOTIONS:
+        listed = f"the {motion} clips of Vimeo-90K-T as RBPN lists them (Haris et al., CVPR 2019)"
+        yield Protocol(f"vimeo90k_{moving.format(motion)}", **shared, motion=motion, source=f"{listed}, as {source}, {scored}")
+
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -88,19 +101,8 @@ PROTOCOLS = {
         Protocol("reds4", "rgb", source="REDS4 as EDVR and its successors score it (Wang et al., CVPRW 2019)"),
         Protocol("vid4", "y", source="Vid4 as BasicVSR and its successors score it (Chan et al., CVPR 2021)"),
         Protocol("vid4_duf", "y", border=8, skip=2, source="Vid4 as DUF scores it (Jo et al., CVPR 2018)"),
-        Protocol(
-            "vimeo90k_t", "y", frames="centre", source="Vimeo-90K-T as EDVR and BasicVSR score it: the fourth of seven frames"
-        ),
-        *(
-            Protocol(
-                f"vimeo90k_{motion}",
-                "y",
-                frames="centre",
-                motion=motion,  # type: ignore[arg-type]  # it checks the motion
-                source=f"the {motion} clips of Vimeo-90K-T as RBPN lists them (Haris et al., CVPR 2019): the fourth of seven frames",
-            )
-            for motion in MOTIONS
-        ),
+        *_vimeo90k("y", "t", "{}", "EDVR and BasicVSR score it (Wang et al., CVPRW 2019; Chan et al., CVPR 2021)"),
+        *_vimeo90k("rgb", "rgb", "{}_rgb", "SEEM scores it: RGB"),
         Protocol("udm10", "y", source="UDM10 as BasicVSR and its successors score it (Chan et al., CVPR 2021)"),
         Protocol("compressed", "y", source="H.264 at CRF 15, 25 and 35 as SDATC scores it: luma on REDS4 too"),
         Protocol("rendering", "rgb", source="rendered scenes as RDG scores them: RGB, all frames"),
@@ -124,3 +126,18 @@ def get(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def mirrored(protocols: Sequence[Protocol]) -> bool:
+    """Whether networks are shown clips forwards and then backwards, for a test that these protocols score at once.
+
+    Raises:
+        VSRError: they disagree.
+    """
+    told = {protocol.mirrored: protocol.name for protocol in protocols}
+    if len(told) > 1:
+        raise VSRError(
+            f"the protocols {told[True]!r} and {told[False]!r} cannot score the same restored clips: the first has them restored "
+            "forwards and backwards and the second does not, leave one of them out of the test."
+        )
+    return True in told

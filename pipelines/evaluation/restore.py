@@ -1,8 +1,11 @@
-"""Restores clips with a network: whole where they fit, in overlapping windows of time where they do not."""
+"""Restores clips with a network: whole where they fit, in overlapping windows of time and tiles of frames where they do not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +13,14 @@ from torch import Tensor
 
 from models import Network
 from pipelines.errors import VSRError
+from pipelines.evaluation.speed import PLAIN, Speed, accelerate, running
+from pipelines.evaluation.tiles import Size, tiles
+
+TILE_OVERLAP = 16
+
+Item = TypeVar("Item")
+Seen = tuple[np.ndarray, ...]
+"""What a network sees of one frame: the frame, and its priors."""
 
 
 def restore(
@@ -19,6 +30,12 @@ def restore(
     window: int,
     overlap: int,
     device: torch.device | str = "cpu",
+    priors: Sequence[Iterable[np.ndarray]] = (),
+    size: Size | None = None,
+    mirrored: bool = False,
+    tile: int | None = None,
+    tile_overlap: int = TILE_OVERLAP,
+    speed: Speed = PLAIN,
 ) -> Iterator[np.ndarray]:
     """Super-resolve a clip frame by frame.
 
@@ -29,20 +46,33 @@ def restore(
     A network that restores the middle of a window of frames gets, for every frame, the window around it
     (`neighbours`), wherever the passes are cut.
 
+    With `tile`, a pass is restored tile by tile, each through all of its frames, and tiles are cut as
+    passes are. Memory does not grow with the frames either, but for the pass itself in 8 bits. Networks
+    that look further than `tile_overlap` give slightly other frames.
+
     Args:
         network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW), or (1, 3, sH, sW) if it has
-            a `window`; moved to `device`.
+            a `window`; moved to `device` and prepared by `speed.accelerate`.
         frames: LR frames, (h, w, 3) uint8 RGB.
         window: frames per pass.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network runs.
+        priors: what `network.priors` names, in this order: for every frame (C, h, w) uint8 or bool.
+        size: (H, W) of the restored frames, for networks that restore at any scale.
+        mirrored: show the network every pass forwards and then backwards, as one of twice its length, and take
+            the mean of what it makes of a frame (BasicVSR, CVPR 2021, on the seven frames of
+            Vimeo-90K). One that restores the middle of a window sees no clip to mirror.
+        tile: side of a tile in LR pixels, a multiple of 4; None for whole frames.
+        tile_overlap: LR pixels dropped at each side of a tile that has a neighbour there.
+        speed: how the network is run.
 
     Yields:
         As many frames, (s*h, s*w, 3) uint8 RGB.
 
     Raises:
-        VSRError: the windows do not fit together, the clip is shorter than the network needs, or its
-            frames differ in size or are too small for the network; or what it gives is not finite.
+        VSRError: the windows or tiles do not fit together, the clip is shorter than the network needs, or its
+            frames differ in size or are too small for the network; priors or a size are given to a network that takes
+            none, or lacking; it cannot be compiled; or what it gives is not finite.
     """
     if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
         raise VSRError(
@@ -51,26 +81,29 @@ def restore(
         )
     if network.window:
         overlap = network.window // 2
-    network.eval().to(device)
-    clip: list[np.ndarray] = []
+    _check_inputs(network, priors, size)
+    run = _Run(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
     given = 0
-    for clip, first, last in windows(_checked(frames), window, overlap):
-        if len(clip) < network.min_frames:
-            raise VSRError(f"the clip has {len(clip)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
-        for restored in _restored(network, to_tensor(clip)[None].to(device), first, last):
-            yield quantise(restored, f"restored frame {given}")
-            given += 1
-    if not clip:
+    for seen, first, last in windows(_checked(frames, priors), window, overlap):
+        if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
+            raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
+        names = [f"restored frame {given + index}" for index in range(last - first)]
+        if tile is None:
+            yield from map(quantise, run.restored(seen, first, last, size), names)
+        else:
+            yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
+        given += last - first
+    if not given:
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
 
-def windows(frames: Iterable[np.ndarray], window: int, overlap: int) -> Iterator[tuple[list[np.ndarray], int, int]]:
+def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple[list[Item], int, int]]:
     """Cut a clip into passes: the frames of each, and which of them (first, last excluded) it is to give.
 
     All passes of a clip that is longer than `window` have just `window` frames, the last one reaching
     back as far as that takes.
     """
-    kept: list[np.ndarray] = []
+    kept: list[Item] = []
     base = start = given = 0  # the frame that `kept` begins with, that the next pass begins with, that is wanted next
     for frame in frames:
         kept.append(frame)
@@ -100,7 +133,7 @@ def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
     return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def to_tensor(frames: list[np.ndarray]) -> Tensor:
+def to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
     """T frames (H, W, 3) uint8 to (T, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
 
@@ -126,27 +159,90 @@ def neighbours(centre: int, window: int, frames: int) -> list[int]:
     return [inside(t) for t in range(centre - half, centre + half + 1)]
 
 
-def _restored(network: Network, clip: Tensor, first: int, last: int) -> Iterator[Tensor]:
-    """Frames `first` to `last`, excluded, of a clip (1, T, 3, h, w), each (3, s*h, s*w)."""
-    if network.window is None:
-        yield from _forward(network, clip)[0, first:last]
-    else:
-        for t in range(first, last):
-            yield _forward(network, clip[:, neighbours(t, network.window, clip.shape[1])])[0]
+@dataclass(frozen=True)
+class _Run:
+    """A network and how it is run."""
+
+    network: Network
+    device: torch.device
+    speed: Speed
+    mirrored: bool
+
+    def restored(self, seen: Sequence[Seen], first: int, last: int, size: Size | None) -> Iterator[Tensor]:
+        """Frames `first` to `last`, excluded, of a pass, each (3, H, W)."""
+        frames, *priors = zip(*seen, strict=True)
+        clip = to_tensor(frames)[None].to(self.device)
+        planes = [torch.from_numpy(np.stack(prior))[None].to(self.device) for prior in priors]
+        if self.network.window is None:
+            yield from self._forward(clip, planes, size)[0, first:last]
+        else:
+            for t in range(first, last):
+                around = neighbours(t, self.network.window, clip.shape[1])
+                yield self._forward(clip[:, around], [prior[:, around] for prior in planes], size)[0]
+
+    def default_size(self, seen: Sequence[Seen]) -> Size:
+        """(H, W) of the restored frames, where no size is given."""
+        height, width = seen[0][0].shape[:2]
+        return round(self.network.scale * height), round(self.network.scale * width)
+
+    # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
+    @torch.inference_mode()
+    def _forward(self, clip: Tensor, priors: Sequence[Tensor], size: Size | None) -> Tensor:
+        """What the network gives, in single precision."""
+        if self.mirrored:
+            clip, *priors = (torch.cat([x, x.flip(1)], dim=1) for x in (clip, *priors))
+        sized = {} if size is None else {"size": size}
+        try:
+            with running(self.speed, self.device):
+                restored = self.network(clip, *(prior.float() for prior in priors), **sized).float()
+        except ValueError as error:
+            raise VSRError(str(error)) from error
+        if not self.mirrored:
+            return restored
+        forwards, backwards = restored.chunk(2, dim=1)
+        return (forwards + backwards.flip(1)) / 2
 
 
-# The mode must end before a generator yields, or it would leak into whoever consumes the frames.
-@torch.inference_mode()
-def _forward(network: Network, clip: Tensor) -> Tensor:
-    try:
-        return network(clip)
-    except ValueError as error:
-        raise VSRError(str(error)) from error
+def _tiled(
+    run: _Run, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
+) -> Iterator[np.ndarray]:
+    """Frames `first` to `last`, excluded, of a pass, each (H, W, 3) uint8, put together from tiles."""
+    pictures = np.empty((last - first, *size, 3), np.uint8)
+    for tile in tiles(seen[0][0].shape[:2], size, side, overlap):
+        rows, columns = tile.rows, tile.columns
+        part = [(frame[rows.lr, columns.lr], *(prior[:, rows.lr, columns.lr] for prior in priors)) for frame, *priors in seen]
+        restored = run.restored(part, first, last, tile.size if run.network.any_scale else None)
+        for picture, frame, name in zip(pictures, restored, names, strict=True):
+            if frame.shape[1:] != tile.size:
+                raise VSRError(
+                    f"{run.network.name} restores tiles to {frame.shape[2]}x{frame.shape[1]}, not {tile.size[1]}x{tile.size[0]}: "
+                    "restore whole frames."
+                )
+            picture[rows.place, columns.place] = quantise(frame[:, rows.kept, columns.kept], name)
+    yield from pictures
 
 
-def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _check_inputs(network: Network, priors: Sequence[Iterable[np.ndarray]], size: Size | None) -> None:
+    if len(priors) != len(network.priors):
+        needed = " and ".join(network.priors)
+        raise VSRError(
+            f"{network.name} takes {f'{needed} of every frame' if needed else 'nothing'} beside the clip, but "
+            f"{len(priors) or 'no'} kinds of priors are given: give what it takes."
+        )
+    if size is not None and not network.any_scale:
+        raise VSRError(
+            f"{network.name} enlarges {network.scale:g} times and to no other size: leave the size out, "
+            "or choose a network that restores at any scale."
+        )
+
+
+def _checked(frames: Iterable[np.ndarray], priors: Sequence[Iterable[np.ndarray]]) -> Iterator[Seen]:
+    """The frames, each with its priors."""
     size: tuple[int, ...] | None = None
-    for index, frame in enumerate(frames):
+    for index, (frame, *planes) in enumerate(zip_longest(frames, *priors)):
+        if frame is None or any(prior is None for prior in planes):
+            short = "the clip ends" if frame is None else "its priors end"
+            raise VSRError(f"{short} after {index} frames, which the other does not: make the priors again from this clip.")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise VSRError(f"LR frame {index} is {frame.dtype} of shape {frame.shape}: give (H, W, 3) uint8 RGB.")
         size = size or frame.shape
@@ -155,4 +251,10 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
                 f"LR frame {index} is {frame.shape[1]}x{frame.shape[0]} but those before it are {size[1]}x{size[0]}: "
                 "give frames of one size."
             )
-        yield frame
+        for prior in planes:
+            if prior.ndim != 3 or prior.shape[1:] != frame.shape[:2] or prior.dtype not in (np.uint8, np.bool_):
+                raise VSRError(
+                    f"LR frame {index} is {frame.shape[1]}x{frame.shape[0]} but its prior is {prior.dtype} of shape {prior.shape}: "
+                    "make it of this frame."
+                )
+        yield (frame, *planes)

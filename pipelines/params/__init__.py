@@ -6,14 +6,15 @@ Map keys name stages, paths and MLflow tags, so they are lower-case words joined
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from pipelines.errors import VSRError, unknown
-from pipelines.params import faults
+from pipelines.params import faults, references
 from pipelines.params.base import Name, Split, Strict
 from pipelines.params.corpora import Corpus, Footage, Parallax, Reds, TestSet, Vimeo90k
 from pipelines.params.degradations import (
@@ -37,16 +38,22 @@ from pipelines.params.degradations import (
     Temporal,
 )
 from pipelines.params.methods import (
+    AnyScale,
     Baseline,
     Experiment,
+    Guided,
+    Join,
     OfMethod,
-    OfPair,
+    Part,
+    Period,
     Profile,
+    Scales,
     Schedule,
     Start,
     Suite,
     Test,
     Tests,
+    Trained,
     Training,
 )
 from pipelines.params.priors import Dis, Felzenszwalb, Flows, Masks, OfFrames, Raft, Sam
@@ -67,10 +74,43 @@ class Params(Strict):
     flows: dict[Name, Flows]
     methods: dict[Name, dict[Name, Profile]]
     starts: dict[Name, Start]
+    joins: dict[Name, Join]
     experiments: dict[Name, Experiment]
+    guided: dict[Name, Guided]
+    any_scale: dict[Name, AnyScale]
     baselines: dict[Name, Baseline]
     tests: Tests
     suites: dict[Name, Suite]
+
+    @property
+    def trained(self) -> dict[str, Experiment | Guided | AnyScale]:
+        """All methods that are trained here, by the name of their experiment."""
+        return {**self.experiments, **self.guided, **self.any_scale}
+
+    def evaluated_by(self, method: str) -> str:
+        """The stage of dvc.yaml that evaluates an experiment or baseline."""
+        stages: dict[str, Container[str]] = {
+            "evaluate": self.experiments,
+            "evaluate_guided": self.guided,
+            "evaluate_any_scale": self.any_scale,
+        }
+        return next((stage for stage, methods in stages.items() if method in methods), "evaluate_baseline")
+
+    def tested_under(self, method: str) -> list[str]:
+        """The degradations under which an experiment or baseline is evaluated on every corpus that is tested."""
+        under = {
+            "evaluate": self.tests.degradations,
+            "evaluate_guided": self.tests.guided,
+            "evaluate_any_scale": self.tests.any_scale,
+            "evaluate_baseline": self.degradations,
+        }
+        return under[self.evaluated_by(method)]
+
+    @property
+    def tested(self) -> list[str]:
+        """The degradations under which anything is evaluated, in the order of those in use."""
+        under = {degradation for method in (*self.trained, *self.baselines) for degradation in self.tested_under(method)}
+        return [degradation for degradation in self.degradations if degradation in under]
 
 
 def find() -> Path:
@@ -100,53 +140,8 @@ def load(path: Path | None = None) -> Params:
         raise VSRError(f"{path} is not valid YAML{where} ({getattr(error, 'problem', None) or error}): mend it there.") from error
     except ValidationError as error:
         raise VSRError(f"{path.name}: {faults.first(error, Params.model_json_schema())}") from error
-    _check_references(params)
+    references.check(params)
     return params
-
-
-def _check_references(params: Params) -> None:
-    """Every name used is defined."""
-
-    def known(kind: str, name: str, names: Any, user: str) -> None:
-        if name not in names:
-            raise VSRError(f"params.yaml: {user}: {unknown(kind, name, names)}")
-
-    for degradation in params.degradations:
-        known("recipe", degradation, params.recipes, "degradations")
-    pairs: dict[str, OfFrames | OfPair] = {
-        **{f"masks.{key}": value for key, value in params.masks.items()},
-        **{f"flows.{key}": value for key, value in params.flows.items()},
-        **{f"experiments.{key}": value for key, value in params.experiments.items()},
-    }
-    for user, pair in pairs.items():
-        known("corpus", pair.corpus, params.corpora, user)
-        if pair.degradation is not None:
-            known("degradation", pair.degradation, params.degradations, user)
-    for key, experiment in params.experiments.items():
-        known("start", experiment.start, params.starts, f"experiments.{key}")
-    users: dict[str, OfMethod] = {
-        **{f"experiments.{key}": value for key, value in params.experiments.items()},
-        **{f"baselines.{key}": value for key, value in params.baselines.items()},
-    }
-    for user, choice in users.items():
-        known("method", choice.method, params.methods, user)
-        known(f"profile of {choice.method}", choice.profile, params.methods[choice.method], user)
-    for key, start in params.starts.items():
-        known("corpus", start.corpus, params.corpora, f"starts.{key}")
-    for corpus in params.tests.corpora:
-        known("corpus", corpus, params.corpora, "tests.corpora")
-    for degradation in params.tests.degradations:
-        known("degradation", degradation, params.degradations, "tests.degradations")
-    both = set(params.experiments) & set(params.baselines)
-    if both:
-        raise VSRError(f"params.yaml: {sorted(both)[0]!r} is both an experiment and a baseline: rename one.")
-    for key, suite in params.suites.items():
-        for method in suite.methods:
-            known("experiment or baseline", method, {*params.experiments, *params.baselines}, f"suites.{key}")
-        for corpus in suite.corpora:
-            known("tested corpus", corpus, params.tests.corpora, f"suites.{key}")
-        for degradation in suite.degradations:
-            known("tested degradation", degradation, params.tests.degradations, f"suites.{key}")
 
 
 def entry(kind: str, entries: dict[str, T], name: str) -> T:

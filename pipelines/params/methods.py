@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipelines.params.base import Name, Split, Strict
+
+
+class Period(Strict):
+    """One half period of a cosine: so many iterations, from `weight` times the rate."""
+
+    iterations: PositiveInt
+    weight: Annotated[float, Field(gt=0, le=1)]
 
 
 class Schedule(Strict):
     """How long, how fast and on what a network is trained.
 
     `crop` is the side of the LR patch in pixels, `clip_length` its frames, `batch` the number of
-    patches a step sees over all workers. The rate falls from `rate` to `final_rate` along one cosine.
+    patches a step sees over all workers. The rate falls from `rate` to `final_rate` along one cosine, or
+    along one after the other of `periods`, which together have all iterations.
     """
 
     iterations: PositiveInt
@@ -22,24 +30,61 @@ class Schedule(Strict):
     clip_length: PositiveInt
     rate: PositiveFloat
     final_rate: Annotated[float, Field(ge=0)]
+    periods: Annotated[list[Period], Field(min_length=1)] | None = None
     clip_gradients: PositiveFloat | None
     validate_every: PositiveInt
     seed: int
 
+    @model_validator(mode="after")
+    def _periods_fill_the_schedule(self) -> Schedule:
+        if self.periods and sum(period.iterations for period in self.periods) != self.iterations:
+            raise ValueError(
+                f"its periods have {sum(period.iterations for period in self.periods)} of {self.iterations} iterations"
+            )
+        return self
+
+
+class Part(Strict):
+    """Parameters whose names begin with `prefix`: they stand still for `frozen` iterations, then learn at
+    `rate` times the rate; at 0 they never do."""
+
+    prefix: str
+    rate: Annotated[float, Field(ge=0, le=1)]
+    frozen: Annotated[int, Field(ge=0)]
+
+
+class Scales(Strict):
+    """What networks that restore at any scale are trained on: a scale drawn evenly for every step."""
+
+    low: Annotated[float, Field(ge=1)]
+    high: Annotated[float, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Scales:
+        if self.low > self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}: exchange them")
+        return self
+
 
 class Training(Schedule):
-    """The recipe of a supervised restoration method (BasicVSR, CVPR 2021, Sec. 4).
+    """The recipe of a supervised restoration method.
 
-    The flow network stands still for `freeze_flow` iterations, then learns at `flow_rate` times the
-    rate. `ema` is the decay of the averaged weights that are kept, or null for the plain ones. `initial`
-    says where the weights begin: the network's own `default`, or `near_base`, for trainings too short to
-    get there from it (`pipelines/training/initial.py`).
+    `initial` says where weights begin that are not taken from the experiment's start: the network's own
+    `default`, or `near_base`, for trainings too short to get there from it (`pipelines/training/initial.py`).
+    Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
+    that fit none learn from the first step at the full rate. The Charbonnier loss of a batch is its `mean`
+    or its `sum` (`reduction`). `mirror` shows every clip forwards and then backwards, as one of twice the
+    length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed again
+    when gradients need them. `scales` is for networks that restore at any scale, `crop` is the side of LR
+    there too. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
     """
 
     initial: Literal["default", "near_base"]
-
-    freeze_flow: Annotated[int, Field(ge=0)]
-    flow_rate: Annotated[float, Field(ge=0, le=1)]
+    parts: list[Part] = []
+    reduction: Literal["mean", "sum"]
+    mirror: bool = False
+    recompute: bool = False
+    scales: Scales | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
 
 
@@ -71,6 +116,13 @@ class Start(Strict):
     weights: str | None = None
 
 
+class Join(Strict):
+    """Two trained networks that an experiment starts from together: IconVSR has parts of both."""
+
+    first: Name
+    second: Name
+
+
 class OfPair(Strict):
     """A corpus under a degradation."""
 
@@ -78,12 +130,15 @@ class OfPair(Strict):
     degradation: Name
 
 
-class Experiment(OfMethod, OfPair):
-    """A method trained on a pair, its flow network taken from a start.
+class Trained(OfMethod):
+    """A method that is trained here on a corpus.
 
-    `seed` replaces that of the method's recipe. Experiments that differ by it alone are one experiment repeated.
+    `start` names the trained network that it begins with: a start, a join, a baseline or another
+    experiment, or `scratch` for none. `seed` replaces that of the method's recipe. Experiments that differ
+    by it alone are one experiment repeated.
     """
 
+    corpus: Name
     start: Name
     seed: int | None = None
 
@@ -91,6 +146,22 @@ class Experiment(OfMethod, OfPair):
         """The recipe of the profile with this experiment's seed; None where the profile has none."""
         recipe = profile.training
         return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
+
+
+class Experiment(Trained):
+    """A method trained on a pair."""
+
+    degradation: Name
+
+
+class Guided(Experiment):
+    """A method trained on a pair and the masks of its LR frames, by their name."""
+
+    masks: Name
+
+
+class AnyScale(Trained):
+    """A method trained on HR clips that are reduced by the bicubic kernel in every step, at a scale of its own."""
 
 
 class Baseline(OfMethod):
@@ -115,10 +186,16 @@ class Test(Strict):
 
 
 class Tests(Strict):
-    """Every experiment and baseline is evaluated on each corpus under each degradation."""
+    """On which corpora everything is tested, and under which degradations.
+
+    Every experiment is evaluated on each corpus under `degradations`, guided ones under `guided`, where
+    there are masks, those that restore at any scale under `any_scale`, and baselines under all in use.
+    """
 
     corpora: dict[Name, Test]
     degradations: list[Name]
+    guided: list[Name]
+    any_scale: list[Name]
 
 
 class Suite(Strict):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.seem import PLANES
 from pipelines import params
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
@@ -67,6 +68,20 @@ def largest(masks: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarr
     outside = [np.packbits(~mask).tobytes() for mask in masks]
     order = sorted(np.flatnonzero(areas), key=lambda index: (-areas[index], outside[index], -scores[index]))[:count]
     return np.ascontiguousarray(masks[order]), scores[order].astype(np.float32)
+
+
+def planes(masks: np.ndarray) -> np.ndarray:
+    """The masks of a frame, (K, H, W) bool, as the channels (PLANES, H, W) that a network is given; the rest is empty.
+
+    Raises:
+        VSRError: there are more masks than channels.
+    """
+    if len(masks) > PLANES:
+        raise VSRError(
+            f"a frame has {len(masks)} masks, but a network that they guide takes {PLANES}: "
+            f"give max_masks of at most {PLANES} in params.yaml."
+        )
+    return np.pad(masks, ((0, PLANES - len(masks)), (0, 0), (0, 0)))
 
 
 def summary(store: Store) -> dict[str, float]:

@@ -183,10 +183,19 @@ def robustness(
         return None
     with style.context(["default", THEME]):
         figure, axes = _lines(lines)
-        axes.xaxis.set_major_locator(FixedLocator([x for x, _ in family.of]))
+        axes.xaxis.set_major_locator(FixedLocator(_apart([x for x, _ in family.of])))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         _label(axes, family.label, metric)
         return _svg(figure, name, f"{metric.label} against {family.label} on {corpus}")
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Ascending values without those that are too near the one before to be written beside it."""
+    kept = [values[0]]
+    for value in values[1:]:
+        if value - kept[-1] >= (values[-1] - values[0]) / 12:
+            kept.append(value)
+    return kept
 
 
 def _mean(cell: Cell, protocol: str, metric: Heading) -> float | None:

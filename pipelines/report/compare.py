@@ -64,7 +64,7 @@ def compare(
     degradations: Sequence[str] = (),
     protocol: str | None = None,
 ) -> list[Comparison]:
-    """Compare methods on every test pair that one of them has a result of.
+    """Compare methods on every test pair on which at least two of them are tested and one has a result.
 
     Args:
         params: params.yaml, which names the methods and the pairs.
@@ -78,7 +78,7 @@ def compare(
         VSRError: a name is not known, a method has no result on any of these pairs, or two have no clip in common.
     """
     methods = list(dict.fromkeys(methods))
-    known = {*params.experiments, *params.baselines}
+    known = {*params.trained, *params.baselines}
     for method in methods:
         if method not in known:
             raise unknown("experiment or baseline", method, known)
@@ -88,7 +88,7 @@ def compare(
         )
     for kind, names, tested in (
         ("tested corpus", corpora, params.tests.corpora),
-        ("tested degradation", degradations, params.tests.degradations),
+        ("tested degradation", degradations, params.tested),
     ):
         for name in names:
             if name not in tested:
@@ -97,12 +97,15 @@ def compare(
     pairs = [
         tables.Pair(pair.corpus, pair.degradation, protocols.get(protocol or pair.protocol).name)
         for pair in tables.tested_pairs(params)
-        if pair.corpus in (corpora or [pair.corpus]) and pair.degradation in (degradations or [pair.degradation])
+        if pair.corpus in (corpora or [pair.corpus])
+        and pair.degradation in (degradations or [pair.degradation])
+        and sum(pair.degradation in params.tested_under(method) for method in methods) > 1
     ]
     found = tables.find(cells)
     for method in methods:
-        if not any((method, pair.corpus, pair.degradation) in found for pair in pairs):
-            raise _no_result(params, method, pairs)
+        own = [pair for pair in pairs if pair.degradation in params.tested_under(method)]
+        if not any((method, pair.corpus, pair.degradation) in found for pair in own):
+            raise _no_result(params, method, own)
     groups = {name: names for names in statistics.replicates(params).values() for name in names}
     compared = []
     for pair in pairs:
@@ -115,22 +118,27 @@ def compare(
                 )
                 for method, names in repeated.items()
             }
-            rows = tuple(_row(method, cell, here[0], heads, pair) for method, cell in zip(methods, here, strict=True))
+            rows = tuple(
+                _row(method, cell, here[0], heads, pair, pair.degradation in params.tested_under(method))
+                for method, cell in zip(methods, here, strict=True)
+            )
             compared.append(Comparison(pair, heads, rows, seeds))
     return compared
 
 
 def _no_result(params: Params, method: str, pairs: Sequence[tables.Pair]) -> VSRError:
-    stage = "evaluate" if method in params.experiments else "evaluate_baseline"
-    names = [f"{stage}@{method}-{pair.corpus}-{pair.degradation}" for pair in pairs]
+    names = [f"{params.evaluated_by(method)}@{method}-{pair.corpus}-{pair.degradation}" for pair in pairs]
     if not names:
-        return VSRError("params.yaml: tests names no pair to compare on: add a corpus and a degradation.")
+        under = ", ".join(params.tested_under(method)) or "nothing"
+        return VSRError(f"params.yaml has {method} tested under {under}, where no other of these is: choose others.")
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     return VSRError(f"{method} has no result under results/{method} on these pairs: run `dvc repro {names[0]}`{more}.")
 
 
-def _row(method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair) -> Row:
-    missing = tables.why_missing(cell, pair.protocol)
+def _row(
+    method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair, tested: bool
+) -> Row:
+    missing = tables.why_missing(cell, pair.protocol, tested)
     if cell is None or missing:
         return Row(method, cell, (), missing)
     against = _scores(reference, pair.protocol) if reference is not None and reference is not cell else None

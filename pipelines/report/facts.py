@@ -8,7 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.params import Choice, Dis, Felzenszwalb, Params, Raft, Sam, Schedule, Step
+from pipelines.params import (
+    AnyScale,
+    Choice,
+    Dis,
+    Experiment,
+    Felzenszwalb,
+    Guided,
+    Params,
+    Raft,
+    Sam,
+    Schedule,
+    Step,
+    Training,
+)
 from pipelines.priors import weights
 from pipelines.report import published
 from pipelines.report.published import Published
@@ -29,12 +42,14 @@ class CostRow:
 
 @dataclass(frozen=True)
 class Prior:
-    """Side information computed on a pair; `stand_in_for` names the model that a classical method replaces."""
+    """Side information computed on a pair, and the experiments that are guided by it; `stand_in_for` names the model that a
+    classical method replaces."""
 
     kind: str
     pair: str
     model: str
     stand_in_for: str | None
+    experiments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class FlowStart:
 
 @dataclass(frozen=True)
 class Trained:
-    """An experiment: which method and profile was trained, on what, for how long."""
+    """An experiment: which method and profile was trained, on what, from which start, for how long."""
 
     name: str
     method: str
@@ -94,7 +109,7 @@ def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> 
         own = [cell for cell in cells if cell.method == method and cell.applicable]
         if not own or any(published.comparable(cell)[0] for cell in own):
             continue
-        chosen = params.experiments.get(method) or params.baselines[method]
+        chosen = params.trained.get(method) or params.baselines[method]
         scale = params.methods[chosen.method][chosen.profile].options.get("scale", 4)
         figures = published.headline(own[0].network, scale)
         if figures:
@@ -112,7 +127,15 @@ def significant(value: float, digits: int = 3) -> str:
 
 def priors(params: Params) -> list[Prior]:
     """The masks and flows of params.yaml."""
-    found = [Prior("masks", masks.frames, *_model(masks.model)) for masks in params.masks.values()]
+    found = [
+        Prior(
+            "masks",
+            masks.frames,
+            *_model(masks.model),
+            tuple(name for name, guided in params.guided.items() if guided.masks == key),
+        )
+        for key, masks in params.masks.items()
+    ]
     return found + [Prior("flows", flows.frames, *_model(flows.model)) for flows in params.flows.values()]
 
 
@@ -138,10 +161,16 @@ def starts(params: Params) -> list[FlowStart]:
             f"trained here on the exact flow of {start.corpus} ({_schedule(start.training)})"
             if start.training
             else f"published parameters {start.weights}",
-            tuple(key for key, experiment in params.experiments.items() if experiment.start == name),
+            tuple(key for key, experiment in params.trained.items() if name in _begins_with(params, experiment.start)),
         )
         for name, start in params.starts.items()
     ]
+
+
+def _begins_with(params: Params, start: str) -> tuple[str, ...]:
+    """The networks that a start is, two where it joins them."""
+    join = params.joins.get(start)
+    return (join.first, join.second) if join else (start,)
 
 
 def _schedule(schedule: Schedule) -> str:
@@ -152,18 +181,28 @@ def _schedule(schedule: Schedule) -> str:
 def trained(params: Params) -> list[Trained]:
     """The experiments of params.yaml."""
     rows = []
-    for name, experiment in params.experiments.items():
+    for name, experiment in params.trained.items():
         profile = params.methods[experiment.method][experiment.profile]
         method = f"{experiment.method}, {experiment.profile}" + (f" ({_settings(profile.options)})" if profile.options else "")
         training = experiment.training(profile)
         recipe = _schedule(training) if training else "not trained"
-        rows.append(Trained(name, method, f"{experiment.corpus} · {experiment.degradation}", experiment.start, recipe))
+        start = " and ".join(_begins_with(params, experiment.start))
+        rows.append(Trained(name, method, _of(experiment, training), start, recipe))
     return rows
+
+
+def _of(experiment: Experiment | AnyScale, training: Training | None) -> str:
+    """What an experiment is trained on."""
+    if isinstance(experiment, AnyScale):
+        scales = f" of {training.scales.low:g} to {training.scales.high:g}" if training and training.scales else ""
+        return f"{experiment.corpus} · one network for all scales{scales}"
+    pair = f"{experiment.corpus} · {experiment.degradation}"
+    return f"{pair} · guided by the masks {experiment.masks}" if isinstance(experiment, Guided) else pair
 
 
 def recipes(params: Params) -> dict[str, str]:
     """The tested degradations, step after step."""
-    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tests.degradations}
+    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tested}
 
 
 def _step(step: Step) -> str:

@@ -63,10 +63,12 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     Raises:
         VSRError: a result is damaged, or a suite names a metric that there is not.
     """
-    methods = [*params.baselines, *params.experiments]
+    methods = [*params.baselines, *params.trained]
     pairs = tables.tested_pairs(params)
-    named = {(pair.corpus, pair.degradation) for pair in pairs}
-    cells = [cell for cell in load(results) if cell.method in methods and (cell.corpus, cell.degradation) in named]
+    named = {
+        (method, corpus, under) for method in methods for corpus in params.tests.corpora for under in params.tested_under(method)
+    }
+    cells = [cell for cell in load(results) if (cell.method, cell.corpus, cell.degradation) in named]
     cells.sort(key=lambda cell: methods.index(cell.method))
     styles = charts.series(methods, set(params.baselines))
     tested = [
@@ -137,7 +139,7 @@ def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Serie
     """The metrics that suites show against what the tested degradations of each family differ in."""
     drawn: list[tuple[str, str, Markup | None]] = []
     for corpus, test in params.tests.corpora.items():
-        for family in families.families(params.recipes, params.tests.degradations):
+        for family in families.families(params.recipes, params.tested):
             metrics = dict.fromkeys(
                 name
                 for _, degradation in family.of
@@ -168,7 +170,7 @@ def _shown(
     return Shown(
         anchor,
         pair,
-        tables.missing(pair, methods, cells),
+        tables.missing(params, pair, cells),
         album,
         overview.overviews(pair, methods, found, statistics.replicates(params)),
         tables.clip_tables(pair, methods, found, tables.shown_metrics(params, pair)),
@@ -177,7 +179,7 @@ def _shown(
 
 
 def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
-    methods = [*params.baselines, *params.experiments]
+    methods = [*params.baselines, *params.trained]
     text, grid = tables.escape, tables.grid
     parts = ["# Video super-resolution report\n", ABOUT + "\n"]
     for key in params.suites:
@@ -214,7 +216,8 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         parts.append("## Priors\n")
         for prior in facts.priors(params):
             stand_in = f" – a classical stand-in for {prior.stand_in_for}, which was not used" if prior.stand_in_for else ""
-            parts.append(f"- {prior.kind} of {text(prior.pair)}: {text(prior.model)}{stand_in}")
+            guides = f"; guides {', '.join(map(text, prior.experiments))}" if prior.experiments else ""
+            parts.append(f"- {prior.kind} of {text(prior.pair)}: {text(prior.model)}{stand_in}{guides}")
         parts[-1] += "\n"
     if params.starts:
         parts.append("## Flow networks\n")
@@ -226,11 +229,11 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         "## What was run\n",
         grid(["degradation", "steps"], [[text(name), text(steps)] for name, steps in facts.recipes(params).items()]),
     ]
-    if params.experiments:
+    if params.trained:
         rows = [
             [text(one.name), text(one.method), text(one.pair), text(one.start), text(one.recipe)] for one in facts.trained(params)
         ]
-        parts.append(grid(["experiment", "method", "trained on", "flow network", "recipe"], rows))
+        parts.append(grid(["experiment", "method", "trained on", "begins with", "recipe"], rows))
     parts.append(grid(["program", "version"], [[text(name), text(version)] for name, version in versions.items()]))
     digests = facts.inputs(cells)
     if digests:

@@ -489,9 +489,17 @@ def _of_the_network(cell: Cell, protocol: str) -> list[str]:
         needed = "reds" if _test_set(cell.corpus) == "reds4" or cell.degradation.startswith("crf") else "vimeo90k"
         if trained != needed:
             reasons.append(f"trained on {trained}, not on {needed}")
-        if degraded != cell.degradation:
+        # One network for all scales is trained under bicubic reduction, as those of the papers.
+        if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
             reasons.append(f"trained under {degraded}")
+    if cell.masks and not of_sam(cell.masks):
+        reasons.append(f"guided by masks of {cell.masks['backend']}, not of SAM")
     return reasons
+
+
+def of_sam(masks: Mapping[str, object]) -> bool:
+    """Whether masks are by the model that the papers guide networks with: SAM, the first of that name."""
+    return bool(masks["backend"] == "sam")
 
 
 _DIFFERENCES: tuple[Callable[[Cell, str], list[str]], ...] = (

@@ -209,7 +209,7 @@ def tested_pairs(params: Params) -> list[Pair]:
     return [
         Pair(corpus, degradation, test.protocols[0])
         for corpus, test in params.tests.corpora.items()
-        for degradation in params.tests.degradations
+        for degradation in params.tested
     ]
 
 
@@ -246,7 +246,13 @@ def suite(params: Params, key: str, cells: Iterable[Cell]) -> Table:
     )
     notes: list[str] = []
     columns = [[known.get((method, pair.corpus, pair.degradation)) for method in chosen.methods] for pair in pairs]
-    reasons = [[why_missing(cell, pair.protocol) for cell in column] for column, pair in zip(columns, pairs, strict=True)]
+    reasons = [
+        [
+            why_missing(cell, pair.protocol, pair.degradation in params.tested_under(method))
+            for method, cell in zip(chosen.methods, column, strict=True)
+        ]
+        for column, pair in zip(columns, pairs, strict=True)
+    ]
     ranked = [
         rank_scores([_scores(cell, pair.protocol) for cell in column], metrics)
         for column, pair in zip(columns, pairs, strict=True)
@@ -275,19 +281,20 @@ def _scores(cell: Cell | None, protocol: str) -> Scores | None:
     return cell.protocols.get(protocol) if cell and cell.applicable else None
 
 
-def why_missing(cell: Cell | None, protocol: str) -> str | None:
-    """Why a cell shows no values, or None where it does."""
+def why_missing(cell: Cell | None, protocol: str, tested: bool) -> str | None:
+    """Why a cell shows no values, or None where it does; `tested` is whether params.yaml has the method tested there."""
     if cell is None:
-        return "not evaluated yet"
+        return "not run" if tested else "not tested"
     if not cell.applicable:
         return f"not applicable: {cell.reason}"
-    return None if protocol in cell.protocols else f"not evaluated yet by protocol {protocol}"
+    return None if protocol in cell.protocols else f"not scored by protocol {protocol}"
 
 
-def missing(pair: Pair, methods: Iterable[str], cells: Iterable[Cell]) -> dict[str, str]:
-    """The methods without values on a pair, and why."""
+def missing(params: Params, pair: Pair, cells: Iterable[Cell]) -> dict[str, str]:
+    """The methods that are tested on a pair and have no values there, and why."""
     known = find(cells)
-    reasons = {method: why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol) for method in methods}
+    methods = [name for name in (*params.baselines, *params.trained) if pair.degradation in params.tested_under(name)]
+    reasons = {method: why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol, True) for method in methods}
     return {method: reason for method, reason in reasons.items() if reason}
 
 
@@ -360,9 +367,11 @@ def _trained_on(cells: Iterable[Cell | None]) -> str:
     return "trained on " + ", ".join(pair.replace("/", " · ") for pair in pairs) if pairs else ""
 
 
-def _reduced(cells: Iterable[Cell | None]) -> str:
+def _reduced(cells: Sequence[Cell | None]) -> str:
     profiles = sorted({cell.profile for cell in cells if cell and cell.profile not in (None, "published")})
-    return f"reduced run ({', '.join(map(str, profiles))})" if profiles else ""
+    masks = sorted({cell.masks["backend"] for cell in cells if cell and cell.masks and not published.of_sam(cell.masks)})
+    said = [f"reduced run ({', '.join(map(str, profiles))})"] if profiles else []
+    return ", ".join([*said, *(f"masks by {backend}, not by SAM" for backend in masks)])
 
 
 def scored(pair: Pair, methods: Sequence[str], cells: Iterable[Cell]) -> list[tuple[str, list[tuple[Cell, Scores]]]]:
@@ -407,7 +416,7 @@ def clip_tables(
 
 def _clip_row(name: str, scores: Sequence[ClipScores | None], metrics: Sequence[Heading]) -> Row:
     frames = sorted({score.frames for score in scores if score is not None})
-    places = [Place(entries, None if entries else "not evaluated yet") for entries in rank_scores(scores, metrics)]
+    places = [Place(entries, None if entries else "not run") for entries in rank_scores(scores, metrics)]
     return Row(name, f"{' or '.join(map(str, frames))} frames", tuple(places))
 
 

@@ -22,6 +22,9 @@ from pipelines.errors import VSRError, unknown
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
 
+REPORT = "report"
+"""The stage that shows what results there are."""
+
 _DVC_CHATTER = (
     "Running stage",
     "> python",
@@ -42,7 +45,8 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
     Args:
         root: the repository.
         jobs: how many stages may run at once.
-        targets: stages to reproduce with all they depend on; empty for the whole graph.
+        targets: what to reproduce with all it depends on, empty for the whole graph: stages, or methods by their name, which
+            stand for the stages that make and evaluate them, and last the report on what results there are then.
 
     Returns:
         Whether everything is up to date now; the failed and skipped stages are printed.
@@ -51,15 +55,22 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
         VSRError: the graph cannot be read, or has no such target.
     """
     graph = _graph(root)
-    wanted = _upstream(graph, targets) if targets else set(graph)
-    todo = {stage for stage in _stale(graph, _changed(root)) if stage in wanted}
-    if not todo:
+    methods = _methods(graph)
+    wanted = _upstream(graph, methods, targets) if targets else set(graph)
+    changed = _changed(root)
+    todo = {stage for stage in _stale(graph, changed) if stage in wanted}
+    # The report depends on all evaluations, so it is not among what methods need.
+    reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
+    if not todo and not reported:
         print("Everything is up to date.")
         return True
     from pipelines.runtime.cluster import connect
 
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
-        failed, skipped = _run(root, graph, todo, jobs, _environment(jobs))
+        environment = _environment(jobs)
+        failed, skipped = _run(root, graph, todo, jobs, environment)
+        if reported and _reproduce(root, REPORT, environment):
+            failed.add(REPORT)
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -101,9 +112,19 @@ def _stale(graph: Graph, changed: set[str]) -> set[str]:
     return stale
 
 
-def _upstream(graph: Graph, targets: Iterable[str]) -> set[str]:
+def _methods(graph: Graph) -> dict[str, list[str]]:
+    """The stages that make and evaluate each method, by its name: `train…@NAME`, `adopt@NAME`, `evaluate…@NAME-…`."""
+    methods: dict[str, list[str]] = {}
+    for stage in graph:
+        group, _, key = stage.partition("@")
+        if group.startswith(("train", "adopt", "evaluate")):
+            methods.setdefault(key.partition("-")[0], []).append(stage)
+    return methods
+
+
+def _upstream(graph: Graph, methods: Mapping[str, list[str]], targets: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    queue = [stage for target in targets for stage in _named(graph, target)]
+    queue = [stage for target in targets for stage in _named(graph, methods, target)]
     while queue:
         stage = queue.pop()
         if stage not in found:
@@ -112,10 +133,12 @@ def _upstream(graph: Graph, targets: Iterable[str]) -> set[str]:
     return found
 
 
-def _named(graph: Graph, target: str) -> list[str]:
+def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[str]:
+    if target in methods:
+        return methods[target]
     stages = [stage for stage in graph if stage == target or stage.startswith(target + "@")]
     if not stages:
-        raise unknown("stage", target, graph)
+        raise unknown("stage or method", target, [*graph, *methods])
     return stages
 
 

@@ -6,7 +6,7 @@ workers sees the same global batches, and a resumed run goes on with the very da
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,15 @@ from torch import Tensor
 
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
+from pipelines.params import Scales
+from pipelines.priors import masks
 
 FLOW_SCALE = 4
 """Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
+
+PRIORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"masks": masks.planes}
+"""By the name that a network calls a prior, and its store the column: from a frame's array, cut to (..., h, w), to the
+channels (C, h, w) that the network sees."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,62 @@ class Orientation:
         return turned[..., ::-1] if self.transpose else turned
 
 
+@dataclass(frozen=True)
+class Window:
+    """Frames of a clip, cut to a rectangle; in pixels of the clip that it was chosen on."""
+
+    clip: str
+    frames: range
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @staticmethod
+    def middle(clip: Clip, length: int, side: int, multiple: int = 1) -> Window:
+        """The middle of a clip: at most `length` frames of at most `side` pixels a side, rounded down to a multiple."""
+        frames = min(length, clip.frames)
+        first = (clip.frames - frames) // 2
+        sides = clip.attributes.height, clip.attributes.width
+        height, width = (min(whole, side) // multiple * multiple for whole in sides)
+        top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+        return Window(clip.name, range(first, first + frames), top, left, height, width)
+
+    def of(self, store: Store, scale: int = 1) -> np.ndarray:
+        """(T, H, W, 3) uint8, of a store whose frames are larger by `scale`."""
+        rows, columns = self._slices(scale)
+        return np.stack([store.frame(self.clip, t)[rows, columns] for t in self.frames])
+
+    def of_prior(self, prior: str, store: Store) -> np.ndarray:
+        """(T, h, w, C), see `PRIORS`."""
+        rows, columns = self._slices(1)
+        planes = [PRIORS[prior](store.frame(self.clip, t, prior)[..., rows, columns]) for t in self.frames]
+        return np.moveaxis(np.stack(planes), 1, -1)
+
+    def _slices(self, scale: int) -> tuple[slice, slice]:
+        return (
+            slice(self.top * scale, (self.top + self.height) * scale),
+            slice(self.left * scale, (self.left + self.width) * scale),
+        )
+
+
+class _Places:
+    """Square windows of `clip_length` frames of some clips, drawn evenly over all their frames."""
+
+    def __init__(self, clips: Sequence[Clip], clip_length: int) -> None:
+        self._clips, self._length = clips, clip_length
+        self._windows = np.cumsum([clip.frames - clip_length + 1 for clip in clips])
+
+    def draw(self, rng: np.random.Generator, side: int) -> Window:
+        window = int(rng.integers(0, self._windows[-1]))
+        which = int(np.searchsorted(self._windows, window, side="right"))
+        clip, first = self._clips[which], window - (int(self._windows[which - 1]) if which else 0)
+        top, left = (int(rng.integers(0, length - side + 1)) for length in (clip.attributes.height, clip.attributes.width))
+        return Window(clip.name, range(first, first + self._length), top, left, side, side)
+
+
 class PairCrops:
-    """Aligned LR and HR clips of one split of a pair.
+    """Aligned LR and HR clips of one split of a pair, and what is known of the LR frames.
 
     Args:
         hr, lr: stores with the column `rgb` and the same clips; LR is HR made smaller by a whole
@@ -57,47 +117,86 @@ class PairCrops:
         crop: side of the LR crop in pixels.
         clip_length: frames of a crop.
         seed: what the draws derive from.
+        priors: stores of priors of the LR frames, by the names of `PRIORS`.
 
     Raises:
         VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
     """
 
-    def __init__(self, hr: Store, lr: Store, *, split: str, crop: int, clip_length: int, seed: int) -> None:
-        self._hr, self._lr, self._crop, self._length, self._seed = hr, lr, crop, clip_length, seed
-        self._clips = lr.split(split)
-        self.scale = common_scale(hr, self._clips, str(lr.path))
-        for clip in self._clips:
+    def __init__(
+        self,
+        hr: Store,
+        lr: Store,
+        *,
+        split: str,
+        crop: int,
+        clip_length: int,
+        seed: int,
+        priors: Mapping[str, Store] | None = None,
+    ) -> None:
+        self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
+        clips = lr.split(split)
+        self.scale = common_scale(hr, clips, str(lr.path))
+        for clip in clips:
             _check_room(clip, str(lr.path), crop, clip_length)
-        self._windows = np.cumsum([clip.frames - clip_length + 1 for clip in self._clips])
+            for prior in self._priors.values():
+                check_prior(prior, lr, clip)
+        self._places = _Places(clips, clip_length)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor]:
+    def sample(self, step: int, index: int) -> tuple[Tensor, ...]:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1].
+            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors,
+            (T, C, h, w) float32.
         """
         rng = _generator(self._seed, step, index)
-        clip, first = self._draw_window(rng)
-        height, width = clip.attributes.height, clip.attributes.width
-        top, left = (int(rng.integers(0, side - self._crop + 1)) for side in (height, width))
+        window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng)
-        frames = range(first, first + self._length)
+        cut = [window.of(self._lr), window.of(self._hr, self.scale)]
+        cut += [window.of_prior(prior, store) for prior, store in self._priors.items()]
+        return tuple(to_tensor(orientation.of_frames(frames)) for frames in cut)
 
-        def cut(store: Store, scale: int) -> Tensor:
-            crops = (_window(store.frame(clip.name, t), top * scale, left * scale, self._crop * scale) for t in frames)
-            return to_tensor(orientation.of_frames(np.stack(list(crops))))
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w), HR's and the priors'."""
+        return tuple(torch.stack(parts) for parts in zip(*(self.sample(step, index) for index in indices), strict=True))
 
-        return cut(self._lr, 1), cut(self._hr, self.scale)
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w) and HR's."""
-        lr, hr = zip(*(self.sample(step, index) for index in indices), strict=True)
-        return torch.stack(lr), torch.stack(hr)
+class AnyScaleCrops:
+    """HR clips of one split, of a size that is drawn anew for every step: a whole number of LR pixels of any size.
 
-    def _draw_window(self, rng: np.random.Generator) -> tuple[Clip, int]:
-        window = int(rng.integers(0, self._windows[-1]))
-        which = int(np.searchsorted(self._windows, window, side="right"))
-        return self._clips[which], window - (int(self._windows[which - 1]) if which else 0)
+    Args:
+        hr: store with the column `rgb`.
+        split, clip_length, seed: as `PairCrops`.
+        crop: side of the LR crop that is to be made of them, in pixels.
+        scales: what the side of HR over that of LR is drawn from, evenly.
+
+    Raises:
+        VSRError: a clip is shorter than a crop, or smaller than one at the largest scale.
+    """
+
+    def __init__(self, hr: Store, *, split: str, crop: int, scales: Scales, clip_length: int, seed: int) -> None:
+        self._hr, self._crop, self._scales, self._seed = hr, crop, scales, seed
+        clips = hr.split(split)
+        for clip in clips:
+            _check_room(clip, str(hr.path), round(crop * scales.high), clip_length, f"`crop` {crop} at scale {scales.high:g}")
+        self._places = _Places(clips, clip_length)
+
+    def side(self, step: int) -> int:
+        """The side of the HR crops of a step, in pixels: the scale drawn times `crop`, rounded."""
+        # The fourth number keeps it apart from the draws of crops, which have three.
+        rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
+        return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
+
+    def sample(self, step: int, index: int) -> Tensor:
+        """Crop `index` of the global batch of `step`, (T, 3, side, side) uint8 RGB."""
+        rng = _generator(self._seed, step, index)
+        window = self._places.draw(rng, self.side(step))
+        return to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
+
+    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, side, side) uint8."""
+        return (torch.stack([self.sample(step, index) for index in indices]),)
 
 
 class FlowCrops:
@@ -139,7 +238,7 @@ class FlowCrops:
         orientation = Orientation.draw(rng)
         whole = flow_pair(self._hr, self._truth, clip.name, first, forward)
         turns = (orientation.of_frames, orientation.of_frames, orientation.of_flow, orientation.of_frames)
-        cut = [turn(_window(array, top, left, side)) for turn, array in zip(turns, whole, strict=True)]
+        cut = [turn(array[top : top + side, left : left + side]) for turn, array in zip(turns, whole, strict=True)]
         ref, supp, flow, visible = (reduce(to_tensor(part), scale) for part in cut)
         flow = flow / scale
         return ref, supp, flow, visible * _lands_inside(flow)
@@ -228,26 +327,41 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
     return scales.pop()
 
 
-def _check_room(clip: Clip, store: str, crop: int, clip_length: int) -> None:
-    """A crop fits into the clip."""
+def check_prior(prior: Store, lr: Store, clip: Clip) -> None:
+    """A prior is of the frames of an LR clip.
+
+    Raises:
+        VSRError: it has another number of frames of the clip, or they are of another size, or it has not got it.
+    """
+    found = prior.clips.get(clip.name)
+    wanted = clip.frames, clip.attributes.height, clip.attributes.width
+    if found is None or (found.frames, found.attributes.height, found.attributes.width) != wanted:
+        raise VSRError(f"{prior.path} is not of the frames of clip {clip.name!r} of {lr.path}: make it again from them.")
+
+
+def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str | None = None) -> None:
+    """A crop of `side` pixels, which is what `what` says, fits into the clip."""
     if clip.frames < clip_length:
         raise VSRError(
             f"clip {clip.name!r} of {store} has {clip.frames} frames, fewer than `clip_length` {clip_length}: lower it or leave the clip out."
         )
-    if min(clip.attributes.height, clip.attributes.width) < crop:
+    if min(clip.attributes.height, clip.attributes.width) < side:
         size = f"{clip.attributes.width}x{clip.attributes.height}"
-        raise VSRError(f"clip {clip.name!r} of {store} is {size}, smaller than `crop` {crop}: lower it or leave the clip out.")
+        raise VSRError(
+            f"clip {clip.name!r} of {store} is {size}, smaller than {what or f'`crop` {side}'}: lower it or leave the clip out."
+        )
 
 
 def _generator(seed: int, step: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed % 2**64, step, index])
 
 
-def _window(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-    return frame[top : top + side, left : left + side]
+def to_planes(frames: np.ndarray) -> Tensor:
+    """(..., H, W, C) to (..., C, H, W), of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:
     """(..., H, W, C) to float32 (..., C, H, W); 8 bits become [0, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
-    return tensor.float() / 255 if frames.dtype == np.uint8 else tensor.float()
+    planes = to_planes(frames)
+    return planes.float() / 255 if frames.dtype == np.uint8 else planes.float()

@@ -9,34 +9,52 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from models import Network
 from models.parts.blocks import LEAK, ResidualBlockNoBN
-from models.parts.deform import ModulatedDeformConv
+from models.parts.deform import GuidedDeformConv, ModulatedDeformConv
+from models.parts.edvr import TSAFusion
 from models.spynet import SPyNet
 
 _LAST = 0.1
-"""The last layer's weights are scaled by this: the first output is near the base, and gradients still pass."""
+"""A flow network's last weights are scaled by this: the first flow is near zero, and gradients still pass."""
 
 _CHANGE = 8.0
 """How much more a flow network's first layer minds the difference of two frames than their sum."""
 
 
 @torch.no_grad()
-def stay_near_the_base(network: nn.Module) -> None:
-    """First weights for a restoration network that adds `conv_last`'s output to enlarged frames.
+def stay_near_the_base(network: Network) -> None:
+    """First weights for a restoration network that adds the output of its `last` layer to enlarged frames.
 
     Features keep their variance from layer to layer (He et al., "Delving Deep into Rectifiers", ICCV
-    2015, Eq. 15) up to a small last layer. Residual blocks, deformable convolutions, which begin without
-    offsets, and the flow network keep their own.
+    2015, Eq. 15) up to the last layer, which is zero, so that the first output is the base: a random one has to be
+    unlearnt first, and networks in which a signal passes many layers unlearn all of their features with it; samples of deformable convolutions, which weigh a half at first, count
+    twice. Residual blocks, attention over frames, the alignment of recurrent features, which would grow from frame to
+    frame, and the flow network keep their own, as do layers that begin at zero, which are not to be seen at first. Of perceptrons, those
+    have it whose last layer is the network's: their hidden layers.
     """
-    own = (SPyNet, ResidualBlockNoBN, ModulatedDeformConv)
+    own = (SPyNet, ResidualBlockNoBN, ModulatedDeformConv, TSAFusion)
     kept = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
-    last = network.conv_last
-    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    last = network.last
+    assert isinstance(last, nn.Conv2d | nn.Linear)
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in kept:
+        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in kept and layer.weight.any():
             _he(layer, LEAK)
-    last.weight.mul_(_LAST)
-    nn.init.zeros_(last.bias)
+    for layer in network.modules():
+        if isinstance(layer, TSAFusion):
+            _he(layer.feat_fusion, LEAK)
+        if isinstance(layer, GuidedDeformConv):
+            nn.init.kaiming_normal_(layer.weight, a=LEAK)
+            layer.weight.mul_(2)
+    chain = next(
+        (layer for layer in network.modules() if isinstance(layer, nn.Sequential) and layer[-1] is last), nn.Sequential()
+    )
+    for layer in list(chain)[1:-1]:
+        if isinstance(layer, nn.Linear):
+            _he(layer)
+    nn.init.zeros_(last.weight)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
 
 
 @torch.no_grad()
@@ -58,7 +76,7 @@ def mind_changes(network: SPyNet) -> None:
         first.weight[:, 3:6] = (both - change) / 2**0.5
 
 
-def _he(layer: nn.Conv2d, leak: float = 0.0) -> None:
+def _he(layer: nn.Conv2d | nn.Linear, leak: float = 0.0) -> None:
     nn.init.kaiming_normal_(layer.weight, a=leak)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

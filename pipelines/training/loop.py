@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
-from pipelines.training.schedules import cosine
+from pipelines.training.schedules import rate
 
 State = dict[str, Any]
 """What a run goes on from: `step` (steps done), `network`, `optimiser` and `average` (state dicts)."""
@@ -44,9 +44,13 @@ class Group:
 class Task(Protocol):
     """A network, the data it learns from, and what learning means."""
 
-    network: nn.Module
     ema: float | None
     """Decay of the averaged weights that are validated and kept; None keeps the plain ones."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns, the same whenever it is asked for."""
+        ...
 
     def groups(self) -> list[Group]:
         """All parameters of the network, each in one group."""
@@ -57,7 +61,8 @@ class Task(Protocol):
         ...
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """The mean loss of a batch, a float32 scalar. `network` may be wrapped for several ranks."""
+        """The loss of a batch, a float32 scalar whose mean over ranks is that of the global batch. `network` may
+        be wrapped for several ranks."""
         ...
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
@@ -77,7 +82,7 @@ def fit(
     on_validate: Callable[[int, Metrics, Images], None] | None = None,
     on_checkpoint: Callable[[int, State], None] | None = None,
 ) -> State:
-    """Train `task` along `schedule` with Adam(0.9, 0.99) and a cosine rate.
+    """Train `task` along `schedule` with Adam(0.9, 0.99) and the rate of `schedules.rate`.
 
     A step sees `schedule.batch` samples over all ranks, each rank an equal share. With `world` > 1 the
     default process group has to be up. On CUDA, forward passes run under bfloat16 autocast.
@@ -135,9 +140,8 @@ def fit(
                     parameter.requires_grad_(step >= group.frozen)
             # Gradients are exchanged for what learns when the replica is made, so it is made anew at each thaw.
             replica = DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else network
-        rate = cosine(step, schedule.iterations, schedule.rate, schedule.final_rate)
         for group, options in zip(groups, optimiser.param_groups, strict=True):
-            options["lr"] = cosine(step, schedule.iterations, schedule.rate * group.factor, schedule.final_rate)
+            options["lr"] = rate(schedule, step, group.factor)
         network.train()
         optimiser.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -147,7 +151,7 @@ def fit(
         norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_gradients or float("inf"))
         if not torch.isfinite(norm):
             raise VSRError(
-                f"the loss is {loss.item():g} and its gradient {norm.item():g} at step {step} with the rate {rate:g}: "
+                f"the loss is {loss.item():g} and its gradient {norm.item():g} at step {step} with the rate {rate(schedule, step):g}: "
                 "lower `rate` or set `clip_gradients`."
             )
         optimiser.step()
@@ -155,7 +159,7 @@ def fit(
             assert task.ema is not None
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - task.ema)
         if on_log is not None:
-            on_log(step + 1, {"loss": loss.item(), "rate": rate, "gradient": norm.item()})
+            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item()})
         if (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.iterations:
             validate(step + 1)
             if on_checkpoint is not None:

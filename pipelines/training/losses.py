@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 
-def charbonnier(restored: Tensor, truth: Tensor, eps: float = 1e-12) -> Tensor:
-    """Mean of sqrt(difference² + eps), a smooth absolute difference.
+def charbonnier(restored: Tensor, truth: Tensor, reduction: Literal["mean", "sum"] = "mean", eps: float = 1e-12) -> Tensor:
+    """Mean or sum of sqrt(difference² + eps), a smooth absolute difference.
 
-    Lai et al., "Deep Laplacian Pyramid Networks", CVPR 2017, with BasicVSR's eps (CVPR 2021, Sec. 4).
+    Lai et al., "Deep Laplacian Pyramid Networks", CVPR 2017, with BasicVSR's eps (CVPR 2021, Sec. 4); EDVR
+    takes the sum.
 
     Args:
         restored, truth: any equal shapes, in [0, 1].
@@ -17,7 +20,8 @@ def charbonnier(restored: Tensor, truth: Tensor, eps: float = 1e-12) -> Tensor:
     Returns:
         A scalar.
     """
-    return torch.sqrt((restored - truth).square() + eps).mean()
+    each = torch.sqrt((restored - truth).square() + eps)
+    return each.sum() if reduction == "sum" else each.mean()
 
 
 def endpoint_error(flow: Tensor, truth: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:

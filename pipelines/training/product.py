@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ WEIGHTS = "model.safetensors"
 RECORD = "model.json"
 
 Record = dict[str, Any]
-"""`method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `notes`, `params` (flat)."""
+"""`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `notes` and `params` (flat);
+of a join or `scratch` instead the records of its `parts`, each with its `file`."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A trained network that others start from: its name, what it is in a few words, and its weights."""
+
+    name: str
+    note: str
+    weights: Path
 
 
 def write(folder: Path, network: Network, record: Record) -> Record:
@@ -29,7 +40,7 @@ def write(folder: Path, network: Network, record: Record) -> Record:
 
 
 def read(folder: Path) -> Record:
-    """The record of a network that `write` left.
+    """The record of a network that a stage left.
 
     Raises:
         VSRError: there is none.
@@ -38,3 +49,14 @@ def read(folder: Path) -> Record:
         return json.loads((folder / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise VSRError(f"{folder} holds no trained network ({error}): run its stage, or `dvc pull {folder}`.") from error
+
+
+def origins(folder: Path) -> list[Origin]:
+    """The networks in a folder: the one that `write` left, both of a join, or none of `scratch`.
+
+    Raises:
+        VSRError: as `read`.
+    """
+    record = read(folder)
+    found = record.get("parts", [{**record, "file": WEIGHTS}])
+    return [Origin(part["name"], part["notes"][0], folder / part["file"]) for part in found]

@@ -6,139 +6,192 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models import Network
 from pipelines import networks
-from pipelines.clips.store import Clip, Store
+from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import quantise
 from pipelines.params import Training
-from pipelines.training.crops import PairCrops, common_scale, to_tensor
+from pipelines.training import parts, validation
+from pipelines.training.crops import PairCrops, Window, check_prior, common_scale, to_tensor
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import charbonnier
-
-_VALIDATION_SIDE = 256
-"""Validation looks at the middle of the LR frames, at most this many pixels a side."""
-
-_SHOWN = 2
-"""Clips of which frames are shown."""
+from pipelines.training.recompute import recompute
+from pipelines.training.starting import begin_with
 
 
-class Restoration:
-    """A network learning to restore a pair; see `pipelines.training.loop.Task`.
-
-    A network with a flow network inside has it as `spynet`.
+class Supervised:
+    """What tasks share in which a network learns to restore known HR clips; see `pipelines.training.loop.Task`.
 
     Args:
-        network: (N, T, 3, H, W) to (N, T, 3, sH, sW), RGB in [0, 1].
+        network: see `models.Network`.
         training: the recipe.
-        hr, lr: as `PairCrops`, with clips in the splits `train`, and `validation` or `test`.
 
     Raises:
-        VSRError: the pair does not fit the network or the recipe.
+        VSRError: the recipe does not fit the network.
     """
 
-    def __init__(self, network: nn.Module, training: Training, hr: Store, lr: Store) -> None:
-        self.network, self.ema = network, training.ema
-        self._training = training
-        self._crops = PairCrops(hr, lr, split="train", crop=training.crop, clip_length=training.clip_length, seed=training.seed)
+    def __init__(self, network: Network, training: Training) -> None:
+        self.network, self.training, self.ema = network, training, training.ema
+        length = training.clip_length
+        if network.window is not None and length != network.window:
+            raise VSRError(f"the network sees windows of {network.window} frames: set `clip_length`, {length} now, to that.")
+        if network.window is not None and training.mirror:
+            raise VSRError("the network sees windows of a clip and no clips: leave `mirror` out.")
+        if length * (2 if training.mirror else 1) < network.min_frames:
+            raise VSRError(f"the network takes at least {network.min_frames} frames: raise `clip_length` from {length}.")
+        self._groups = parts.groups(network, training)
+        if training.recompute:
+            recompute(network)
+
+    def groups(self) -> list[Group]:
+        return self._groups
+
+    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Iterable[Tensor] = (), **size: Any) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            network: `self.network`, maybe wrapped.
+            lr: (N, T, 3, h, w) RGB in [0, 1].
+            truth: (N, T, 3, H, W).
+            priors: (N, T, C, h, w) each, in the order that the network takes them.
+            size: what else the network takes.
+        """
+        if self.training.mirror:
+            lr, truth, *priors = (torch.cat([clip, clip.flip(1)], dim=1) for clip in (lr, truth, *priors))
+        loss = charbonnier(network(lr, *priors, **size).float(), self.wanted(truth), self.training.reduction)
+        # The sum over the global batch, however many workers share it.
+        return loss * (self.training.batch / len(lr)) if self.training.reduction == "sum" else loss
+
+    def wanted(self, clip: Tensor) -> Tensor:
+        """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""
+        return clip if self.network.window is None else clip[:, clip.shape[1] // 2]
+
+    def restored(self, network: nn.Module, lr: Tensor, priors: Iterable[Tensor] = (), **size: Any) -> Tensor:
+        """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window."""
+        if not self.training.mirror:
+            found = network(lr[None], *(prior[None] for prior in priors), **size)
+            return found if self.network.window is not None else found[0]
+        clips = (torch.cat([clip, clip.flip(0)])[None] for clip in (lr, *priors))
+        there, back = network(*clips, **size)[0].chunk(2)
+        return (there + back.flip(0)) / 2
+
+
+class Restoration(Supervised):
+    """A network learning to restore a pair.
+
+    Args:
+        network: of one scale; what `network.priors` names it gets from `priors`.
+        training: the recipe.
+        hr, lr: as `PairCrops`, with clips in the splits `train`, and `validation` or `test`.
+        priors: as `PairCrops`.
+
+    Raises:
+        VSRError: the pair or the priors do not fit the network or the recipe.
+    """
+
+    def __init__(
+        self, network: Network, training: Training, hr: Store, lr: Store, priors: Mapping[str, Store] | None = None
+    ) -> None:
+        super().__init__(network, training)
+        given = priors or {}
+        if set(given) != set(network.priors):
+            wanted, found = (" and ".join(sorted(names)) or "no priors" for names in (network.priors, given))
+            raise VSRError(f"the network sees {wanted} and is given {found}: train it with {wanted}.")
+        self._priors = {name: given[name] for name in network.priors}
+        length = training.clip_length
+        self._crops = PairCrops(
+            hr, lr, split="train", crop=training.crop, clip_length=length, seed=training.seed, priors=self._priors
+        )
         self._hr, self._lr = hr, lr
-        # REDS4 and Vimeo-90K have none: their test clips are looked at then, by which nothing is chosen.
-        splits = {clip.attributes.split for clip in lr.clips.values()}
-        self._validation = lr.split("validation" if "validation" in splits else "test")
+        self._validation = validation.clips(lr)
         for scale in (self._crops.scale, common_scale(hr, self._validation, str(lr.path))):
             if scale != network.scale:
                 raise VSRError(
                     f"the network enlarges by {network.scale} and {lr.path} is smaller by {scale}: train it on a pair of its scale."
                 )
-        least = int(network.min_frames)  # type: ignore[arg-type]
-        if training.clip_length < least:
-            raise VSRError(f"the network takes at least {least} frames: raise `clip_length` from {training.clip_length}.")
-        self._bicubic = networks.create("bicubic", scale=self._crops.scale)
-
-    def groups(self) -> list[Group]:
-        flow = getattr(self.network, "spynet", None)
-        if flow is None:
-            return [Group(list(self.network.parameters()))]
-        inner = {id(parameter) for parameter in flow.parameters()}
-        outer = [parameter for parameter in self.network.parameters() if id(parameter) not in inner]
-        # A rate of 0 never learns: without gradients it costs less.
-        frozen = self._training.freeze_flow if self._training.flow_rate else self._training.iterations
-        return [Group(outer), Group(list(flow.parameters()), self._training.flow_rate, frozen)]
+        for clip in self._validation:
+            for prior in self._priors.values():
+                check_prior(prior, lr, clip)
+            check_length(network, training, lr, clip.name)
 
     def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
         return self._crops.batch(step, indices)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        lr, hr = batch
-        return charbonnier(network(lr).float(), hr)
+        lr, hr, *priors = batch
+        return self.error(network, lr, hr, priors)
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
-        """`psnr`, on Y over the middle `clip_length` frames of every validation clip, and `gain`, what
-        of it is above bicubic. Shown are the middle frames of the first clips: `<clip>/restored`, and
-        before the first step also `lr`, `bicubic` and `truth`."""
-        restored_psnr, bicubic_psnr, images = [], [], {}
-        for number, clip in enumerate(self._validation):
-            lr, hr = (part.to(device) for part in self._middle(clip))
-            clips = {"lr": lr, "bicubic": self._bicubic(lr), "restored": network(lr[None])[0], "truth": hr}
-            frames = {name: [quantise(frame) for frame in part] for name, part in clips.items()}
-            restored_psnr.append(_luma_psnr(frames["restored"], frames["truth"]))
-            bicubic_psnr.append(_luma_psnr(frames["bicubic"], frames["truth"]))
-            if number < _SHOWN:
-                names = ["restored"] if step else list(frames)
-                images.update({f"{clip.name}/{name}": frames[name][len(lr) // 2] for name in names})
-        mean = float(np.mean(restored_psnr))
-        return {"psnr": mean, "gain": mean - float(np.mean(bicubic_psnr))}, images
-
-    def _middle(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """The window of a clip that is validated: LR (T, 3, h, w) and HR."""
-        scale, length = self._crops.scale, min(self._training.clip_length, clip.frames)
-        first = (clip.frames - length) // 2
-        sides = clip.attributes.height, clip.attributes.width
-        height, width = (min(side, _VALIDATION_SIDE) for side in sides)
-        top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
-
-        def cut(store: Store, scale: int) -> Tensor:
-            frames = (store.frame(clip.name, t) for t in range(first, first + length))
-            rows, columns = slice(top * scale, (top + height) * scale), slice(left * scale, (left + width) * scale)
-            return to_tensor(np.stack([frame[rows, columns] for frame in frames]))
-
-        return cut(self._lr, 1), cut(self._hr, scale)
+        """`psnr`, on Y over the middle `clip_length` frames of every validation clip, or of windows over the frame
+        in their middle, and `gain`, what of it is above bicubic. Shown are `validation.images`."""
+        found = []
+        for clip in self._validation:
+            window = Window.middle(clip, self.training.clip_length, validation.SIDE)
+            cut = [window.of(self._lr), window.of(self._hr, self._crops.scale)]
+            cut += [window.of_prior(name, store) for name, store in self._priors.items()]
+            lr, hr, *priors = (to_tensor(frames).to(device) for frames in cut)
+            restored = self.restored(network, lr, priors)
+            middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
+            found.append(validation.compare(clip.name, lr[middle], restored, hr[middle]))
+        return validation.metrics(found), validation.images(found, step)
 
 
-def _luma_psnr(restored: list[np.ndarray], truth: list[np.ndarray]) -> float:
-    """Mean over the frames of a clip, in dB."""
-    return float(np.mean([psnr(luma(ours), luma(theirs)) for ours, theirs in zip(restored, truth, strict=True)]))
+def check_length(network: Network, training: Training, store: Store, clip: str) -> None:
+    """A clip can be validated.
+
+    Raises:
+        VSRError: it is shorter than the network takes.
+    """
+    frames = min(training.clip_length, store.clips[clip].frames) * (2 if training.mirror else 1)
+    if frames < network.min_frames:
+        raise VSRError(
+            f"clip {clip!r} of {store.path} has {store.clips[clip].frames} frames and the network takes at least "
+            f"{network.min_frames}: leave the clip out."
+        )
 
 
 def restoration_task(
-    network: str, options: Mapping[str, Any], training: Training, hr: Path, lr: Path, start: Path | None = None
+    network: str,
+    options: Mapping[str, Any],
+    training: Training,
+    hr: Path,
+    lr: Path,
+    start: Path | None = None,
+    priors: Mapping[str, Path] | None = None,
 ) -> Restoration:
     """The task from what params.yaml says.
 
     Args:
-        network, options: for `models.create`; the first weights derive from the recipe's seed.
-        start: a flow network saved by `models.save`, whose weights the network's own one begins with.
+        network, options, training, start: as `first_network`.
+        hr, lr: stores, as `Restoration`.
+        priors: stores by name, as `Restoration`.
 
     Raises:
-        VSRError: as `Restoration`; or the start is of another network than the method's flow network.
+        VSRError: as `Restoration` and `first_network`.
+    """
+    stores = {name: Store(path) for name, path in (priors or {}).items()}
+    return Restoration(first_network(network, options, training, start), training, Store(hr), Store(lr), stores)
+
+
+def first_network(network: str, options: Mapping[str, Any], training: Training, start: Path | None) -> Network:
+    """A network as a training begins with it.
+
+    Args:
+        network, options: for `models.create`; the first weights derive from the recipe's seed.
+        training: the recipe.
+        start: the folder of a trained network, for `begin_with`.
+
+    Raises:
+        VSRError: as `begin_with`.
     """
     torch.manual_seed(training.seed)
-    created = networks.create(network, **options)
+    created = networks.restorer(networks.create(network, **options))
     if training.initial == "near_base":
         stay_near_the_base(created)
     if start is not None:
-        flow = getattr(created, "spynet", None)
-        if flow is None:
-            raise VSRError(f"{network} has no flow network to start from {start}: leave the start out.")
-        try:
-            flow.load_state_dict(networks.load(start).state_dict())
-        except (RuntimeError, ValueError) as error:
-            raise VSRError(
-                f"{start} does not hold the flow network of {network}: {' '.join(str(error).split())[:200]}"
-            ) from error
-    return Restoration(created, training, Store(hr), Store(lr))
+        begin_with(created, start)
+    return created

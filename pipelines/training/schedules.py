@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import math
 
+from pipelines.params import Schedule
+
+
+def rate(schedule: Schedule, step: int, factor: float = 1.0) -> float:
+    """The learning rate at a step, of what learns at `factor` times the schedule's.
+
+    One cosine over all steps, or one for each of `schedule.periods`: its first step has the weighted rate,
+    as BasicSR's `CosineAnnealingRestartLR` has it one step later.
+
+    Loshchilov and Hutter, "SGDR", ICLR 2017, Eq. 5; the weights are BasicSR's, of what is above the final rate.
+    """
+    highest, final = schedule.rate * factor, schedule.final_rate
+    begin = 0
+    for period in schedule.periods or ():
+        if step < begin + period.iterations:
+            return final + period.weight * (cosine(step - begin, period.iterations, highest, final) - final)
+        begin += period.iterations
+    return cosine(step, schedule.iterations, highest, final)
+
 
 def cosine(step: int, iterations: int, rate: float, final_rate: float) -> float:
-    """One half period of a cosine from `rate` at step 0 to `final_rate` at step `iterations`.
-
-    Loshchilov and Hutter, "SGDR", ICLR 2017, Eq. 5 without restarts.
-    """
+    """One half period of a cosine from `rate` at step 0 to `final_rate` at step `iterations`."""
     return final_rate + 0.5 * (rate - final_rate) * (1 + math.cos(math.pi * step / iterations))

@@ -1,0 +1,476 @@
+"""Dynamic context-guided upsampling: filters at any scale whose points are searched for, and weighted, by what is seen.
+
+Source: Huang et al., "Arbitrary-Scale Video Super-Resolution Guided by Dynamic Context", AAAI 2024, Eq. 2 to 7. What the
+paper leaves open is chosen here as the docstrings say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from models.heads.mlp import MLP
+from models.heads.search import EMBEDDING, PatchSearch
+from models.parts.any_scale import Head, Size
+from models.parts.blocks import full_precision, leaky_relu
+from models.parts.coordinates import axis
+from models.parts.registry import misspelt, positive
+from models.parts.resize import imresize_to
+from models.parts.warp import flow_warp
+
+CONTEXTS = ("confidence", "bicubic")
+
+SOFTNESS = 0.01
+"""How far a similarity is from the threshold, in training, where it counts 73 %."""
+
+CHUNK = 2**13
+"""HR points that are filtered at once on a processor: as many as keep their features in its cache."""
+
+LARGE_CHUNK = 2**20
+"""The same elsewhere: enough to keep a device busy."""
+
+LEARNING_CHUNK = 2**17
+"""The same there where gradients are needed, for which all terms of the sums are kept at a time, some kB per point."""
+
+TABLE = 2**27
+"""Numbers of spatial filters that are kept: those of up to 80 000 distinct offsets at the published sizes."""
+
+
+class Span(NamedTuple):
+    """Output pixels of an axis by the patch that they lie in. Patches with fewer than others repeat their last."""
+
+    pixels: Tensor
+    """(patches, most of a patch) int64."""
+    place: Tensor
+    """(H,) int64, where in `pixels`, flattened, every output pixel is."""
+    lower: Tensor
+    """As `pixels`: the LR pixel that they lie in, counted from the patch's first."""
+    phase: Tensor
+    """As `pixels`: which of the distinct offsets they have in it."""
+    offsets: Tensor
+    """(phases,), see `models.parts.coordinates.Axis`."""
+    alike: bool
+    """Whether all patches have the same phases."""
+
+    @property
+    def even(self) -> bool:
+        """Whether nothing is repeated."""
+        return self.pixels.numel() == len(self.place)
+
+
+class Plan(NamedTuple):
+    """What all frames of a clip share; numbers of HR points are those of one patch, (1, 1, points), where all are alike."""
+
+    size: Size
+    rows: Span
+    columns: Span
+    phase: Tensor
+    """(rows of patches, patches of a row, points of a patch) int64: which of the pairs of offsets."""
+    corner: Tensor
+    """As `phase`: which LR pixel, in an area of a patch and what surrounds it, is the first of the square about the point."""
+    scale: float
+    filters: Tensor | None = None
+    """(neighbours, phases, C), spatial filters; None where they are too many to be kept."""
+
+
+class DCGU(Head):
+    """Every HR point as a sum of the LR points most like it, out of the patch it lies in and of another one found anywhere.
+
+    Of the choices that the paper leaves open:
+
+    - What is carried to the next frame is the HR features before the layer that makes colours of them, from the first frame
+      to the last; the first has no context but its own enlarged features.
+    - The confidence is one channel, of a 1x1 convolution to 16 channels, a leaky ReLU and a 3x3 convolution that starts
+      at 0 with a bias of 2: in favour of the present.
+    - Patches are of 4 pixels, one is found for each; features are mirrored to whole patches. Points are compared in 16
+      channels, by the scaled dot product.
+    - The threshold is a share of the largest similarity, by a perceptron 32-16-1 of the sorted similarities. In training
+      points are weighted with a sigmoid about it, else they count or do not. The point most alike always counts.
+    - The spatial filter has 25 weights per channel, of the j-th most similar point each, whatever its place: from a
+      perceptron of the point's offset in its LR pixel (down, along) and the scale, the root of its product over both axes.
+      It starts near the mean of all points. Where points do not count, their weights are 0.
+    - The patch found is a discrete choice: the attention it was found with reaches the sum as a factor whose value is 1
+      and whose gradient is that of the attention's logarithm.
+
+    Args:
+        channels: of the features.
+        hidden: size of the perceptron's hidden layer that gives spatial filters.
+        neighbours: points that are summed, at most.
+        patch: side of a patch in LR pixels.
+        context: "confidence" as published, or "bicubic": the enlarged features alone.
+        lps: whether points are searched for; if not, they are the square about the LR pixel, in order of place, and those
+            beyond the frame are 0.
+        gate: whether points below the threshold are left out.
+        gps: whether there are those of another patch.
+        tbfm: whether the similarity is added to the filter.
+
+    Raises:
+        ValueError: an option has no such value, or not with the others.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        neighbours: int,
+        patch: int,
+        context: str,
+        lps: bool,
+        gate: bool,
+        gps: bool,
+        tbfm: bool,
+    ) -> None:
+        super().__init__()
+        positive("dcgu", channels=channels, hidden=hidden, neighbours=neighbours, patch=patch)
+        if context not in CONTEXTS:
+            raise ValueError(misspelt("context of dcgu", str(context), CONTEXTS))
+        if not lps and (gate or gps):
+            raise ValueError("without 'lps', dcgu has no points to choose from: set 'gate' and 'gps' to false too.")
+        side = math.isqrt(neighbours)
+        if not lps and (side * side != neighbours or side % 2 == 0):
+            raise ValueError(f"without 'lps', {neighbours} neighbours of dcgu are no square about a pixel: give 9, 25 or 49.")
+        candidates = patch * patch * (1 + gps)
+        self.patch = patch
+        self.neighbours = min(neighbours, candidates) if lps else neighbours
+        self.lps = lps
+        self.reach = 0 if lps else side // 2
+        self.filters = MLP(3, [hidden], self.neighbours * channels)
+        nn.init.constant_(self.filters.last.bias, 1 / self.neighbours)
+        self.colours = nn.Conv2d(channels, 3, 3, padding=1)
+        self.guided = lps or tbfm
+        self.confidence: nn.ModuleList | None = None
+        if self.guided:
+            self.query = nn.Linear(channels, EMBEDDING)
+            # A constant added to what all are compared with would change nothing.
+            self.key = nn.Linear(channels, EMBEDDING, bias=False)
+            if context == "confidence":
+                self.confidence = nn.ModuleList([nn.Conv2d(2 * channels, EMBEDDING, 1), nn.Conv2d(EMBEDDING, 1, 3, padding=1)])
+                nn.init.zeros_(self.confidence[1].weight)  # type: ignore[arg-type]
+                nn.init.constant_(self.confidence[1].bias, 2.0)  # type: ignore[arg-type]
+        self.threshold = MLP(candidates, [16], 1) if gate else None
+        self.search = PatchSearch(channels, patch) if gps else None
+        self.delta = nn.Parameter(torch.zeros(())) if tbfm else None
+
+    @property
+    def last(self) -> nn.Module:
+        return self.colours
+
+    def frames(self, features: Iterator[Tensor], to_previous: Tensor, size: Size) -> Iterator[Tensor]:
+        height, width = to_previous.shape[-2:]
+        with full_precision(to_previous.device):
+            plan = self._plan(height, width, size)
+        past: Tensor | None = None
+        for t, x in enumerate(features):
+            with full_precision(x.device):
+                x = x.to(self.colours.weight.dtype)
+                query = None
+                if self.guided:
+                    query = self._query(x, past, to_previous[:, t - 1] if t > 0 else None, size)
+                residual, past = self._filtered(x, query, plan)
+            yield residual
+
+    def _plan(self, height: int, width: int, size: Size) -> Plan:
+        weight = self.colours.weight
+        rows, columns = span(height, size[0], self.patch, weight), span(width, size[1], self.patch, weight)
+        area = self.patch + 2 * self.reach
+        phase = _pairs(rows.phase, columns.phase, len(columns.offsets))
+        corner = _pairs(rows.lower, columns.lower, area)
+        if rows.alike and columns.alike:
+            phase, corner = phase[:1, :1], corner[:1, :1]
+        plan = Plan(size, rows, columns, phase, corner, math.sqrt(size[0] * size[1] / (height * width)))
+        phases = len(rows.offsets) * len(columns.offsets)
+        if phases * self.filters.last.out_features > TABLE:
+            return plan
+        return plan._replace(filters=self._spatial(torch.arange(phases, device=weight.device), plan))
+
+    def _spatial(self, phases: Tensor, plan: Plan) -> Tensor:
+        """The spatial filters of P phases, (P,) to (neighbours, P, C)."""
+        down = plan.rows.offsets[phases // len(plan.columns.offsets)]
+        along = plan.columns.offsets[phases % len(plan.columns.offsets)]
+        place = torch.stack([down, along, torch.full_like(down, plan.scale)], dim=1)
+        return self.filters(place).unflatten(1, (self.neighbours, -1)).transpose(0, 1)
+
+    def _embedding(self) -> tuple[Tensor, Tensor]:
+        """What is needed of enlarged features, and of HR features in the frame after: both are enlarged or warped, but linear
+        layers may come first, as they change nothing of pixels' places. (channels of both, C)."""
+        if not self.guided:
+            none = self.colours.weight.new_zeros(0, self.colours.in_channels)
+            return none, none
+        weight = self.query.weight
+        if self.confidence is None:
+            return weight, weight[:0]
+        now, then = self.confidence[0].weight.flatten(1).chunk(2, dim=1)  # type: ignore[operator]
+        return torch.cat([weight, now]), torch.cat([weight, then])
+
+    def _query(self, features: Tensor, past: Tensor | None, flow: Tensor | None, size: Size) -> Tensor:
+        """What HR points are compared by: the context of Eq. 3, embedded but for the constant.
+
+        Enlarging, warping, mixing and embedding are linear: embedding first gives the same with fewer channels.
+
+        Args:
+            features: (N, C, h, w).
+            past: (N, 2 * EMBEDDING, H, W), HR features of the frame before, embedded; None in the first.
+            flow: (N, 2, h, w), to that frame in LR pixels.
+            size: of the output.
+
+        Returns:
+            (N, EMBEDDING, H, W).
+        """
+        weight = self._embedding()[0][..., None, None]
+        if self.confidence is None or past is None or flow is None:
+            return imresize_to(F.conv2d(features, weight[:EMBEDDING]), size)
+        first, second = self.confidence
+        bias = torch.cat([torch.zeros_like(first.bias), first.bias])  # type: ignore[arg-type, list-item]
+        query, judged = imresize_to(F.conv2d(features, weight, bias), size).split(EMBEDDING, dim=1)
+        factors = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]])[:, None, None]
+        flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * factors
+        past_query, past_judged = flow_warp(past, flow).split(EMBEDDING, dim=1)
+        confidence = second(leaky_relu(judged + past_judged)).sigmoid()
+        return torch.lerp(past_query, query, confidence)
+
+    def _filtered(self, features: Tensor, query: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
+        """What is added to the frame, (N, 3, H, W), and of the HR features what the frame after needs.
+
+        HR features are not put in order: what needs them are linear layers, which are cheaper while they are in the cache.
+        The 3x3 convolution is one of points with each of its pixels, added where these would see them.
+        """
+        areas = self._areas(features)
+        keys = self.key(areas) / math.sqrt(EMBEDDING) if self.guided else None
+        if keys is not None and self.search is not None:
+            areas, keys = self._joined(areas, keys, self.search)
+        taps = self.colours.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
+        weights = torch.cat([taps, self._embedding()[1]])
+        if query is not None:
+            query = _by_patch(query, plan)
+        (down, tall), (along, wide) = plan.rows.pixels.shape, plan.columns.pixels.shape
+        made = areas.new_empty(len(areas), len(weights), down, tall, along, wide)
+
+        def chunk(clips: slice, rows: slice, columns: slice) -> Tensor:
+            seen = areas[clips, rows, columns]
+            shape = seen.shape[:3]
+            compared = None
+            if keys is not None and query is not None:
+                wanted = query[clips, :, rows, :, columns].permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(0, 2)
+                compared = wanted, keys[clips, rows, columns].flatten(0, 2)
+            phase, corner = plan.phase, plan.corner
+            if phase.shape[:2] != (1, 1):
+                phase, corner = (x[rows, columns].expand(*shape, -1).flatten(0, 2) for x in (phase, corner))
+            else:
+                phase, corner = phase[0], corner[0]
+            sums = self._sums(seen.flatten(0, 2), compared, phase, corner, plan)
+            found = weights @ sums.flatten(0, 1).T
+            return found.view(-1, *shape, tall, wide).permute(1, 0, 2, 4, 3, 5)
+
+        for clips, rows, columns in _parts(areas.shape[:3], tall * wide, areas.device):
+            if torch.is_grad_enabled():
+                # Of all that leads to HR features only what it is made of is kept for the gradients.
+                part = checkpoint(chunk, clips, rows, columns, use_reentrant=False, preserve_rng_state=False)
+            else:
+                part = chunk(clips, rows, columns)
+            made[clips, :, rows, :, columns] = part
+        made = made.flatten(4).flatten(2, 3)
+        for dim, span_ in ((2, plan.rows), (3, plan.columns)):
+            if not span_.even:
+                made = made.index_select(dim, span_.place)
+        spread = F.fold(made[:, : len(taps)].flatten(2), plan.size, kernel_size=3, padding=1)
+        return spread + self.colours.bias[:, None, None], made[:, len(taps) :]  # type: ignore[index]
+
+    @staticmethod
+    def _joined(areas: Tensor, keys: Tensor, search: PatchSearch) -> tuple[Tensor, Tensor]:
+        """The points and keys of every patch, and those of the one found for it."""
+        patches, compared = areas.flatten(1, 2), keys.flatten(1, 2)
+        found, attention = search(patches)
+        clip = torch.arange(len(areas), device=areas.device)[:, None]
+        other = patches[clip, found]
+        if attention.requires_grad:
+            other = other * (attention / attention.detach())[..., None, None]
+        shape = areas.shape[1:3]
+        return (
+            torch.cat([patches, other], dim=2).unflatten(1, shape),
+            torch.cat([compared, compared[clip, found]], dim=2).unflatten(1, shape),
+        )
+
+    def _areas(self, features: Tensor) -> Tensor:
+        """Features patch by patch, with what surrounds these where points are not searched for: (N, C, h, w) to
+        (N, rows of patches, patches of a row, pixels, C)."""
+        height, width = features.shape[2:]
+        below, right = -height % self.patch, -width % self.patch
+        if self.lps:
+            features = _mirrored(_mirrored(features, 2, height + below), 3, width + right)
+        else:
+            features = F.pad(features, (self.reach, self.reach + right, self.reach, self.reach + below))
+        side = self.patch + 2 * self.reach
+        areas = features.unfold(2, side, self.patch).unfold(3, side, self.patch)
+        return areas.permute(0, 2, 3, 4, 5, 1).flatten(3, 4)
+
+    def _sums(self, areas: Tensor, compared: tuple[Tensor, Tensor] | None, phase: Tensor, corner: Tensor, plan: Plan) -> Tensor:
+        """HR features of the P points of B patches (Eq. 2 and 7).
+
+        Args:
+            areas: (B, K, C), the LR points they may be made of.
+            compared: (B, EMBEDDING, P), what HR points are compared by, see `_query`, and (B, K, EMBEDDING), what LR points
+                are, over the root of `EMBEDDING`.
+            phase: (B or 1, P), see `Plan`.
+            corner: likewise.
+            plan: of the clip.
+
+        Returns:
+            (B, P, C).
+        """
+        count, candidates, channels = areas.shape
+        points = phase.shape[1]
+        similarity = weight = None
+        if compared is not None:
+            query, keys = compared
+            # Eq. 6; the constant of the query's embedding is one of every candidate.
+            constant = keys @ self.query.bias
+            similarity = torch.baddbmm(constant[:, :, None], keys, query).softmax(dim=1)
+        if similarity is not None and self.lps:
+            order = ranked(similarity)
+            similarity = similarity.gather(1, order)
+            order = order[:, : self.neighbours]
+        else:
+            side = 2 * self.reach + 1
+            across = torch.arange(side, device=areas.device)
+            square = (across[:, None] * (self.patch + 2 * self.reach) + across).flatten()
+            order = (corner[:, None] + square[:, None]).expand(count, -1, -1)
+            if similarity is not None:
+                similarity = similarity.gather(1, order)
+                similarity = similarity / similarity.sum(dim=1, keepdim=True)
+        # One table of all patches' points, and at its end one that is nothing.
+        table = torch.cat([areas.flatten(0, 1), areas.new_zeros(1, channels)])
+        order = order + (torch.arange(count, device=areas.device) * candidates)[:, None, None]
+        if similarity is not None and self.threshold is not None:
+            threshold = self.threshold(similarity.mT).mT.sigmoid() * similarity[:, :1]
+            above = similarity[:, 1 : self.neighbours] - threshold
+            if self.training:
+                weight = F.pad((above / SOFTNESS).sigmoid(), (0, 0, 1, 0), value=1.0)
+            else:
+                order[:, 1:].masked_fill_(above <= 0, len(table) - 1)
+        if plan.filters is None:
+            spatial = self._spatial(phase.expand(count, -1).flatten(), plan)
+            phase = torch.arange(count * points, device=phase.device).view(count, points)
+        else:
+            spatial = plan.filters
+        out = areas.new_zeros(count, points, channels)
+        # Sliced at once, the slices' gradients are put together at once.
+        for j, (taps, index) in enumerate(zip(spatial.unbind(), order.unbind(1), strict=True)):
+            seen = table.index_select(0, index.flatten()).view_as(out)
+            if weight is not None:
+                seen = seen * weight[:, j, :, None]
+            out.addcmul_(seen, taps.index_select(0, phase.flatten()).view(-1, points, channels))
+        if similarity is not None and self.delta is not None:
+            added = self.delta * similarity[:, : self.neighbours]
+            added = (added if weight is None else weight * added).mT.flatten(0, 1)
+            out += F.embedding_bag(order.mT.flatten(0, 1), table, per_sample_weights=added, mode="sum").view_as(out)
+        return out
+
+
+def ranked(similarity: Tensor) -> Tensor:
+    """Candidates from the most similar to the least, by a sorting network, which orders many points at once.
+
+    What is sorted are the bits of similarities, the last few of which give way to the candidate's number: those that differ
+    by less than a few millionths are in order of place.
+
+    Source: Batcher, "Sorting Networks and Their Applications", AFIPS 1968, bitonic sorting.
+
+    Args:
+        similarity: (B, K, P) of numbers that are not negative, float32 or float64.
+
+    Returns:
+        (B, K, P) int64.
+    """
+    candidates = similarity.shape[1]
+    size = 1 << (candidates - 1).bit_length()
+    whole = torch.int64 if similarity.dtype == torch.float64 else torch.int32
+    place = torch.arange(size - 1, -1, -1, dtype=whole, device=similarity.device)[:, None]
+    # Without the sign, which only what is no number can have: places are valid then too.
+    keys = similarity.detach().contiguous().view(whole).bitwise_and(torch.iinfo(whole).max + 1 - size)
+    if size > candidates:
+        keys = F.pad(keys, (0, 0, 0, size - candidates))
+    keys |= place
+    half = 1
+    while half < size:
+        pairs = keys.unflatten(1, (-1, 2, half))
+        keys = _exchanged(pairs[:, :, 0], pairs[:, :, 1].flip(2))
+        step = half // 2
+        while step:
+            pairs = keys.unflatten(1, (-1, 2, step))
+            keys = _exchanged(pairs[:, :, 0], pairs[:, :, 1])
+            step //= 2
+        half *= 2
+    return size - 1 - keys[:, :candidates].bitwise_and(size - 1).long()
+
+
+def _exchanged(first: Tensor, second: Tensor) -> Tensor:
+    """The larger of each pair and then the smaller, (B, blocks, half, P) to (B, candidates, P)."""
+    out = first.new_empty(*first.shape[:2], 2, *first.shape[2:])
+    torch.maximum(first, second, out=out[:, :, 0])
+    torch.minimum(first, second, out=out[:, :, 1])
+    return out.flatten(1, 3)
+
+
+def span(length_in: int, length_out: int, patch: int, like: Tensor) -> Span:
+    """The output pixels of an axis by patch, on the device of `like`."""
+    found = axis(length_in, length_out)
+    block = found.lower // patch
+    counts = block.bincount()
+    most = int(counts.max())
+    first = counts.cumsum(0) - counts
+    pixels = first[:, None] + torch.arange(most, device="cpu").minimum(counts[:, None] - 1)
+    place = block * most + torch.arange(length_out, device="cpu") - first[block]
+    lower = found.lower[pixels] - patch * torch.arange(len(counts), device="cpu")[:, None]
+    pixels, place, lower, phase = (part.to(like.device) for part in (pixels, place, lower, found.phase[pixels]))
+    return Span(pixels, place, lower, phase, found.offsets.to(like.device, like.dtype), patch * length_out % length_in == 0)
+
+
+def _pairs(rows: Tensor, columns: Tensor, width: int) -> Tensor:
+    """Numbers of rows and columns, (patches, most of a patch) each, to those of points, (rows of patches, patches of a row,
+    points of a patch)."""
+    return (rows[:, None, :, None] * width + columns[None, :, None, :]).flatten(2)
+
+
+def _mirrored(x: Tensor, dim: int, length: int) -> Tensor:
+    """Mirrored at the end of an axis, whose last pixel is not repeated, to a length that may be several times its own."""
+    old = x.shape[dim]
+    if length == old:
+        return x
+    period = max(2 * old - 2, 1)
+    index = torch.arange(length, device=x.device) % period
+    return x.index_select(dim, index.minimum(period - index) if old > 1 else index)
+
+
+def _by_patch(x: Tensor, plan: Plan) -> Tensor:
+    """HR points, (N, E, H, W) to (N, E, rows of patches, most rows of a patch, patches of a row, most columns of a patch)."""
+    for dim, span_ in ((2, plan.rows), (3, plan.columns)):
+        if not span_.even:
+            x = x.index_select(dim, span_.pixels.flatten())
+    return x.unflatten(3, plan.columns.pixels.shape).unflatten(2, plan.rows.pixels.shape)
+
+
+def _parts(shape: Sequence[int], points: int, device: torch.device) -> Iterator[tuple[slice, slice, slice]]:
+    """Clips, rows of patches and patches of a row that are filtered at once: whole ones as long as they are few.
+
+    Args:
+        shape: how many there are of the three.
+        points: of a patch.
+        device: where they are filtered.
+    """
+    most = CHUNK if device.type == "cpu" else LEARNING_CHUNK if torch.is_grad_enabled() else LARGE_CHUNK
+    most = max(1, most // points)
+    steps = [1, 1, 1]
+    for dim in (2, 1, 0):
+        # As equal as can be, so that none is left that is small.
+        steps[dim] = -(-shape[dim] // -(-shape[dim] // most))
+        most = max(1, most // shape[dim])
+    ranges = (range(0, length, step) for length, step in zip(shape, steps, strict=True))
+    for starts in product(*ranges):
+        clips, rows, columns = (slice(start, start + step) for start, step in zip(starts, steps, strict=True))
+        yield clips, rows, columns

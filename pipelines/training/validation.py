@@ -1,0 +1,79 @@
+"""How far a network in training has come: PSNR on Y beside bicubic interpolation, and frames to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from pipelines import networks
+from pipelines.clips.store import Clip, Store
+from pipelines.evaluation.metrics import luma, psnr
+from pipelines.evaluation.restore import quantise
+from pipelines.training.loop import Images, Metrics
+
+SIDE = 256
+"""Validation looks at the middle of frames, at most this many pixels a side."""
+
+SHOWN = 2
+"""Clips of which frames are shown."""
+
+
+def clips(store: Store) -> list[Clip]:
+    """The clips that trainings are validated on.
+
+    Raises:
+        VSRError: there are none.
+    """
+    # REDS4 and Vimeo-90K have none: their test clips are looked at then, by which nothing is chosen.
+    splits = {clip.attributes.split for clip in store.clips.values()}
+    return store.split("validation" if "validation" in splits else "test")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A restored clip beside bicubic interpolation: mean PSNR on Y in dB, and the middle frames."""
+
+    clip: str
+    restored: float
+    bicubic: float
+    frames: Images
+
+
+def compare(clip: str, lr: Tensor, restored: Tensor, truth: Tensor) -> Compared:
+    """Score what a network gives for some frames of a clip.
+
+    Args:
+        clip: its name.
+        lr: (T, 3, h, w) RGB in [0, 1].
+        restored, truth: (T, 3, sH, sW), s a whole number.
+    """
+    bicubic = networks.create("bicubic", scale=truth.shape[-1] // lr.shape[-1])(lr)
+    parts = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
+    frames = {name: [quantise(frame) for frame in part] for name, part in parts.items()}
+    middle = {name: part[len(part) // 2] for name, part in frames.items()}
+    return Compared(clip, _psnr(frames["restored"], frames["truth"]), _psnr(frames["bicubic"], frames["truth"]), middle)
+
+
+def metrics(compared: Iterable[Compared]) -> Metrics:
+    """`psnr`, the mean over clips, and `gain`, what of it is above bicubic."""
+    found = list(compared)
+    mean = float(np.mean([one.restored for one in found]))
+    return {"psnr": mean, "gain": mean - float(np.mean([one.bicubic for one in found]))}
+
+
+def images(compared: Iterable[Compared], step: int) -> Images:
+    """The middle frames of the first clips: `<clip>/restored`, and before the first step also `lr`, `bicubic` and `truth`."""
+    return {
+        f"{one.clip}/{name}": frame
+        for one in list(compared)[:SHOWN]
+        for name, frame in one.frames.items()
+        if name == "restored" or not step
+    }
+
+
+def _psnr(restored: list[np.ndarray], truth: list[np.ndarray]) -> float:
+    """Mean over the frames of a clip, in dB."""
+    return float(np.mean([psnr(luma(ours), luma(theirs)) for ours, theirs in zip(restored, truth, strict=True)]))

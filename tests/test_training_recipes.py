@@ -1,0 +1,347 @@
+"""Parts of networks, priors, mirrored clips, windows and recomputed activations, against slices, sums and plain gradients."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moving import HEIGHT, SPLITS, WIDTH, flow, hr_store, levels, lr_store, masks_store, store, training
+from torch import Tensor, nn
+
+import models
+from pipelines.clips.store import Store
+from pipelines.errors import VSRError
+from pipelines.params import Training
+from pipelines.training import loop, parts
+from pipelines.training.crops import PairCrops
+from pipelines.training.losses import charbonnier
+from pipelines.training.recompute import recompute
+from pipelines.training.restoration import Restoration, restoration_task
+
+TINY: dict[str, dict[str, Any]] = {
+    "basicvsr": {"channels": 4, "blocks": 2, "upsample_channels": 4},
+    "basicvsr_plusplus": {"channels": 4, "blocks": 1, "outer_blocks": 1, "groups": 2, "upsample_channels": 4},
+    "iconvsr": {"channels": 4, "blocks": 1, "temporal_padding": 1, "extraction_blocks": 1, "groups": 2, "upsample_channels": 4},
+    "edvr_m": {
+        "channels": 4,
+        "frames": 3,
+        "extraction_blocks": 1,
+        "reconstruction_blocks": 1,
+        "groups": 2,
+        "upsample_channels": 4,
+    },
+    "seem_edvr": {
+        "channels": 4,
+        "frames": 3,
+        "extraction_blocks": 1,
+        "reconstruction_blocks": 1,
+        "groups": 2,
+        "upsample_channels": 4,
+    },
+    "seem_basicvsr": {"channels": 4, "blocks": 1, "upsample_channels": 4},
+    "basicvsr_liif": {"channels": 4, "blocks": 1, "hidden": 8},
+    "basicvsr_dcgu": {"channels": 4, "blocks": 1, "hidden": 8},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return hr_store(tmp_path_factory.mktemp("hr") / "hr")
+
+
+@pytest.fixture(scope="module")
+def lr(hr: Store) -> Store:
+    return lr_store(hr, hr.path.with_name("lr"))
+
+
+@pytest.fixture(scope="module")
+def masks(lr: Store) -> Store:
+    return masks_store(lr, lr.path.with_name("masks"))
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# ---------------------------------------------------------------- parts
+
+
+class Nested(models.Network):
+    """Parameters whose names begin alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seem = nn.ModuleDict({"fr": nn.Linear(1, 1), "pre": nn.Linear(1, 1)})
+        self.fusion = nn.Linear(1, 1)
+        self.fusion_more = nn.Linear(1, 1)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    chosen=st.dictionaries(
+        st.sampled_from(["", "seem.", "seem.fr.", "seem.fr.weight", "fusion.", "fusion", "gain"]),
+        st.tuples(st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 3)),
+    )
+)
+def test_the_longest_prefix_wins(chosen: dict[str, tuple[float, int]]) -> None:
+    network = Nested()
+    recipe = training(parts=[{"prefix": prefix, "rate": rate, "frozen": frozen} for prefix, (rate, frozen) in chosen.items()])
+    expected = {}
+    for name, _ in network.named_parameters():
+        best: str | None = None
+        for prefix in chosen:
+            if name[: len(prefix)] == prefix and (best is None or len(prefix) > len(best)):
+                best = prefix
+        rate, frozen = (1.0, 0) if best is None else chosen[best]
+        expected[name] = (rate, frozen if rate > 0 else recipe.iterations)
+    if all(frozen for _, frozen in expected.values()):
+        with pytest.raises(VSRError, match="all parameters stand still"):
+            parts.groups(network, recipe)
+        return
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    groups = parts.groups(network, recipe)
+    found = [(names[id(parameter)], (group.factor, group.frozen)) for group in groups for parameter in group.parameters]
+    assert len(found) == len(names) and dict(found) == expected
+
+
+def test_parts_that_do_not_fit() -> None:
+    with pytest.raises(
+        VSRError, match=r"unknown prefix of parameters 'sem\.': did you mean 'seem\.'\? Known: fusion\., fusion_more"
+    ):
+        parts.groups(Nested(), training(parts=[{"prefix": "sem.", "rate": 1, "frozen": 0}]))
+    with pytest.raises(VSRError, match="'seem.' stands twice"):
+        parts.groups(Nested(), training(parts=[{"prefix": "seem.", "rate": rate, "frozen": 0} for rate in (0, 1)]))
+
+
+def test_what_never_learns_has_no_gradient(hr: Store, lr: Store, masks: Store) -> None:
+    """Only what SEEM adds is trained; the rest is as it was, to the bit."""
+    only = [{"prefix": "", "rate": 0, "frozen": 0}, {"prefix": "seem.", "rate": 1, "frozen": 0}]
+    recipe = training(parts=only, ema=None, iterations=3, batch=1)
+    task = restoration_task("seem_basicvsr", TINY["seem_basicvsr"], recipe, hr.path, lr.path, None, {"masks": masks.path})
+    first = copy.deepcopy(task.network.state_dict())
+    state = loop.fit(task, recipe)
+    for name, parameter in task.network.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad == name.startswith("seem.")
+    for name, value in state["network"].items():
+        assert torch.equal(value, first[name]) or name.startswith("seem.")
+    assert not torch.equal(state["network"]["seem.forward_pre.conv2.weight"], first["seem.forward_pre.conv2.weight"])
+
+
+# ---------------------------------------------------------------- masks
+
+
+@settings(max_examples=40, deadline=None)
+@given(step=st.integers(0, 1000), index=st.integers(0, 7), seed=st.integers(0, 100))
+def test_masks_are_cropped_and_turned_with_their_frames(
+    hr: Store, lr: Store, masks: Store, step: int, index: int, seed: int
+) -> None:
+    """They can be read off the frames, so they have to fit them after whatever was done to both."""
+    crops = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed, priors={"masks": masks})
+    small, _, planes = crops.sample(step, index)
+    assert planes.shape == (3, 64, 8, 8) and planes.dtype == torch.float32
+    present = []
+    for frame, plane in zip((small * 255).round().byte().numpy(), planes.numpy(), strict=True):
+        expected = levels(np.moveaxis(frame, 0, -1))
+        assert np.array_equal(plane[:2], expected[:2]) and not plane[3:].any()
+        present.append(np.array_equal(plane[2], expected[2]))
+        assert present[-1] or not plane[2].any()
+    assert any(present[:2])  # of two neighbours one has all three
+    without = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed).sample(step, index)
+    assert torch.equal(without[0], small)
+
+
+def test_masks_of_other_frames(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
+    def odd(name: str, frames: list[np.ndarray], called: str = "a") -> Store:
+        return store(tmp_path / name, {called: ("train", [{"masks": levels(frame)} for frame in frames])})
+
+    whole = list(lr.frames("a"))
+    for made in (odd("short", whole[:-1]), odd("small", [frame[:-1] for frame in whole]), odd("other", whole, "c")):
+        with pytest.raises(VSRError, match="is not of the frames of clip 'a'"):
+            PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=0, priors={"masks": made})
+    options = TINY["seem_basicvsr"]
+    with pytest.raises(VSRError, match="the network sees masks and is given no priors"):
+        restoration_task("seem_basicvsr", options, training(), hr.path, lr.path)
+    with pytest.raises(VSRError, match="the network sees no priors and is given masks"):
+        restoration_task("basicvsr", TINY["basicvsr"], training(), hr.path, lr.path, None, {"masks": masks.path})
+
+
+class Seen(models.Network):
+    """Bicubic times a learnt gain, which remembers what it was given."""
+
+    scale = 4
+    priors = ("masks",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.base = models.create("bicubic", scale=4)
+        self.given: list[tuple[Tensor, ...]] = []
+
+    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+        self.given.append((clip, masks))
+        # Frames know their place in the clip, so that mirrored clips can be told from others.
+        place = torch.arange(clip.shape[1]).view(1, -1, 1, 1, 1) * 1e-3
+        return self.gain * self.base(clip) + place
+
+
+def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, masks: Store) -> None:
+    network = Seen()
+    recipe = training(mirror=True, parts=[])
+    task = Restoration(network, recipe, hr, lr, {"masks": masks})
+    small, large, planes = task.batch(0, range(2))
+    loss = task.loss(network, (small, large, planes))
+    clip, seen = network.given[-1]
+    order = [0, 1, 2, 2, 1, 0]
+    assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
+    with torch.no_grad():
+        assert torch.equal(loss, charbonnier(network(small[:, order], planes[:, order]), large[:, order]))
+    # In validation the two that are made of every frame are averaged.
+    restored = task.restored(network, small[0], [planes[0]])
+    both = network(small[:1, order], planes[:1, order])[0]
+    torch.testing.assert_close(restored, torch.stack([(both[t] + both[5 - t]) / 2 for t in range(3)]))
+    metrics, _ = task.validate(network, torch.device("cpu"), 0)
+    assert network.given[-1][0].shape[1] == network.given[-1][1].shape[1] == 6 and np.isfinite(metrics["psnr"])
+
+
+def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
+    """The mean over workers, which is what they learn from, is the sum over the global batch."""
+    recipe = training(reduction="sum")
+    task = restoration_task("basicvsr", TINY["basicvsr"], recipe, hr.path, lr.path)
+    whole = task.batch(0, range(4))
+    with torch.no_grad():
+        expected = torch.sqrt((task.network(whole[0]) - whole[1]).square() + 1e-12).sum()
+        halves = [task.loss(task.network, task.batch(0, range(first, first + 2))) for first in (0, 2)]
+        torch.testing.assert_close(task.loss(task.network, whole), expected)
+        torch.testing.assert_close(torch.stack(halves).mean(), expected)
+
+
+# ---------------------------------------------------------------- windows
+
+
+@pytest.mark.parametrize("name", ["edvr_m", "seem_edvr"])
+def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Store, name: str) -> None:
+    recipe = training(parts=[])
+    priors = {"masks": masks.path} if name.startswith("seem") else {}
+    task = restoration_task(name, TINY[name], recipe, hr.path, lr.path, None, priors)
+    small, large, *planes = task.batch(0, range(2))
+    with torch.no_grad():
+        loss = task.loss(task.network, (small, large, *planes))
+        assert torch.equal(loss, charbonnier(task.network(small, *planes), large[:, 1]))
+        metrics, images = task.validate(task.network, torch.device("cpu"), 0)
+    # Of eight frames, 2 to 4 are the window in the middle.
+    assert np.array_equal(images["v/truth"], hr.frame("v", 3)) and np.array_equal(images["v/lr"], lr.frame("v", 3))
+    bicubic = models.create("bicubic", scale=4)(torch.tensor(lr.frame("v", 3)).permute(2, 0, 1) / 255)
+    shown = torch.tensor(images["v/bicubic"]).permute(2, 0, 1) / 255
+    assert (bicubic.clamp(0, 1) - shown).abs().max() <= 0.51 / 255
+    assert images["v/restored"].shape == (HEIGHT, WIDTH, 3) and np.isfinite(metrics["gain"])
+
+
+def test_recipes_that_do_not_fit_the_window(hr: Store, lr: Store) -> None:
+    for changes, words in (({"clip_length": 4}, "set `clip_length`, 4 now, to that"), ({"mirror": True}, "leave `mirror` out")):
+        with pytest.raises(VSRError, match=words):
+            restoration_task("edvr_m", TINY["edvr_m"], training(parts=[], **changes), hr.path, lr.path)
+    short = training(parts=[], clip_length=2)
+    with pytest.raises(VSRError, match="takes at least 3 frames: raise `clip_length` from 2"):
+        restoration_task("iconvsr", TINY["iconvsr"], short, hr.path, lr.path)
+    # Shown twice they are long enough.
+    restoration_task("iconvsr", TINY["iconvsr"], short.model_copy(update={"mirror": True}), hr.path, lr.path)
+
+
+def test_a_clip_too_short_to_validate(hr: Store, lr: Store, tmp_path: Path) -> None:
+    def cut(name: str, of: Store) -> Store:
+        return store(
+            tmp_path / name,
+            {
+                clip: (split, [{"rgb": frame} for frame in of.read(clip, 0, 2 if clip == "v" else None)])
+                for clip, split in SPLITS.items()
+            },
+        )
+
+    with pytest.raises(VSRError, match="clip 'v' .* has 2 frames and the network takes at least 3"):
+        restoration_task("edvr_m", TINY["edvr_m"], training(parts=[]), cut("hr", hr).path, cut("lr", lr).path)
+
+
+# ---------------------------------------------------------------- recomputed activations
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_recomputed_gradients_are_the_same(name: str) -> None:
+    """To the bit, with fewer activations kept; an average kept beside it calls its own layers."""
+    torch.manual_seed(0)
+    network = models.create(name, **TINY[name])
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # nothing is zero, or gradients would be
+    clip = torch.rand(1, 3, 3, 12, 12)
+    masks = [torch.rand(1, 3, 64, 12, 12).round()] * len(network.priors)
+
+    def gradients(network: nn.Module) -> tuple[list[Tensor], int]:
+        kept: dict[int, int] = {}
+
+        def pack(saved: Tensor) -> Tensor:
+            kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            loss = network(clip, *masks).square().mean()
+        return list(torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)), sum(kept.values())
+
+    plain, memory = gradients(network)
+    recompute(network)
+    again, less = gradients(network)
+    assert less < memory
+    for one, other in zip(plain, again, strict=True):
+        assert (one is None) == (other is None) and (one is None or torch.equal(one, other))
+    average = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in average.parameters():
+            parameter.zero_()
+        assert not torch.equal(average(clip, *masks), network(clip, *masks))
+        still = models.create(name, **TINY[name])
+        still.load_state_dict(average.state_dict())
+        assert torch.equal(average(clip, *masks), still(clip, *masks))
+    assert network.state_dict().keys() == still.state_dict().keys()
+
+
+# ---------------------------------------------------------------- resumed
+
+
+def resumes(build: Any, recipe: Training, folder: Path) -> None:
+    def keep(step: int, state: loop.State) -> None:
+        loop.save(state, folder / f"{step}.pt")
+
+    whole = loop.fit(build(), recipe, on_checkpoint=keep)
+    resumed = loop.fit(build(), recipe, resume=loop.load(folder / "2.pt"))
+    assert equal(resumed["network"], whole["network"]) and equal(resumed["average"], whole["average"])
+
+
+def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
+    """With everything on: periods, a thaw, mirrored clips, recomputed activations."""
+    recipe = training(
+        batch=1,
+        parts=flow(3, 0.5),
+        periods=[{"iterations": 3, "weight": 1.0}, {"iterations": 1, "weight": 0.5}],
+        mirror=True,
+        recompute=True,
+        reduction="sum",
+    )
+
+    def build() -> Restoration:
+        return restoration_task("seem_basicvsr", TINY["seem_basicvsr"], recipe, hr.path, lr.path, None, {"masks": masks.path})
+
+    resumes(build, recipe, tmp_path)

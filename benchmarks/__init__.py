@@ -1,4 +1,4 @@
-"""Speed tables: ratios within one run, on whatever machine they run."""
+"""Speed, measured as ratios within one run: `make bench`."""
 
 import os
 

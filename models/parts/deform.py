@@ -85,7 +85,7 @@ def _learning(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Ten
     grid = torch.stack([(2 * along + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     grouped = x.reshape(count * groups, inputs // groups, height, width)
     found = F.grid_sample(grouped, grid.view(count * groups, TAPS * height, width, 2), align_corners=False)
-    weighed = found.view(count, groups, inputs // groups, TAPS, height * width) * mask.reshape(count, groups, 1, TAPS, height * width)
+    weighed = found.view(count, groups, inputs // groups, TAPS, -1) * mask.reshape(count, groups, 1, TAPS, -1)
     summed = weight.view(1, len(weight), -1) @ weighed.view(count, inputs * TAPS, height * width)
     return summed.view(count, -1, height, width) + bias[:, None, None]
 

@@ -27,11 +27,12 @@ def stay_near_the_base(network: Network) -> None:
     """First weights for a restoration network that adds the output of its `last` layer to enlarged frames.
 
     Features keep their variance from layer to layer (He et al., "Delving Deep into Rectifiers", ICCV
-    2015, Eq. 15) up to the last layer, which is zero, so that the first output is the base: a random one has to be
-    unlearnt first, and networks in which a signal passes many layers unlearn all of their features with it; samples of deformable convolutions, which weigh a half at first, count
-    twice. Residual blocks, attention over frames, the alignment of recurrent features, which would grow from frame to
-    frame, and the flow network keep their own, as do layers that begin at zero, which are not to be seen at first. Of perceptrons, those
-    have it whose last layer is the network's: their hidden layers.
+    2015, Eq. 15) up to the last layer, which is zero, so that the first output is the base: a random residue has
+    to be unlearnt first, and networks in which a signal passes many layers unlearn their features with it. Samples
+    of deformable convolutions, which weigh a half at first, count twice. Residual blocks, attention over frames,
+    the alignment of recurrent features, which would grow from frame to frame, and the flow network keep their own,
+    as do layers that begin at zero, which are not to be seen at first. Of perceptrons, those have it whose last
+    layer is the network's: their hidden layers.
     """
     own = (SPyNet, ResidualBlockNoBN, ModulatedDeformConv, TSAFusion)
     kept = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}

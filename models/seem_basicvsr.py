@@ -13,7 +13,7 @@ from models import seem
 from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import in_parts
 from models.parts.recurrent import RecurrentNetwork
-from models.parts.registry import misspelt, register
+from models.parts.registry import misspelt, register, switches
 
 BRANCHES = {"both": ("backward", "forward"), "forward": ("forward",), "backward": ("backward",)}
 
@@ -52,8 +52,7 @@ class SEEMBasicVSR(BasicVSRFeatures, RecurrentNetwork):
         super().__init__(channels, blocks)
         if branches not in BRANCHES:
             raise ValueError(misspelt(f"value of branches of {self.name}", str(branches), BRANCHES))
-        if not isinstance(propagate_enhanced, bool):
-            raise ValueError(f"option 'propagate_enhanced' of {self.name} is {propagate_enhanced!r}: give true or false.")
+        switches(self.name, propagate_enhanced=propagate_enhanced)
         self.propagate_enhanced = propagate_enhanced
         self.guided = BRANCHES[branches]
         self.seem = seem.modules(channels, tuple(f"{branch}_{place}" for branch in self.guided for place in ("pre", "post")))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import models
 from models import Network
-from models.parts.deform import GuidedDeformConv, ModulatedDeformConv
+from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, _learning, _operator
 from pipelines.errors import VSRError
 from pipelines.evaluation.cost import cost
 from pipelines.evaluation.restore import neighbours, quantise, restore, to_tensor
@@ -212,6 +212,29 @@ def test_deformable_convolution_is_the_plain_one(groups: int, height: int, width
     for index in range(2):
         expected = plain_deform(x[index].numpy(), offset[index].numpy(), mask[index].numpy(), state["weight"], state["bias"])
         np.testing.assert_allclose(found[index], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("inputs", "groups", "height", "width"), [(4, 2, 5, 6), (6, 1, 1, 4), (4, 4, 3, 1)])
+def test_what_learns_on_a_processor_is_the_operator(inputs: int, groups: int, height: int, width: int) -> None:
+    """Values and gradients equal torchvision's, far outside of the frame too; they pass the check by differences."""
+    torch.manual_seed(0)
+    shapes = (
+        (2, inputs, height, width),
+        (2, 18 * groups, height, width),
+        (2, 9 * groups, height, width),
+        (3, inputs, 3, 3),
+        (3,),
+    )
+    given = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+    given[1] = (3 * given[1]).detach().requires_grad_()
+    wanted, found = _operator(*given), _learning(*given)
+    torch.testing.assert_close(found, wanted)
+    direction = torch.randn_like(wanted)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, given, direction), torch.autograd.grad(wanted, given, direction), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert torch.autograd.gradcheck(_learning, given)
 
 
 def test_deformable_convolution_starts_as_half_a_convolution() -> None:

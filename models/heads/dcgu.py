@@ -21,7 +21,7 @@ from models.heads.search import EMBEDDING, PatchSearch
 from models.parts.any_scale import Head, Size
 from models.parts.blocks import full_precision, leaky_relu
 from models.parts.coordinates import axis
-from models.parts.registry import misspelt, positive
+from models.parts.registry import misspelt, positive, switches
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
 
@@ -129,6 +129,7 @@ class DCGU(Head):
     ) -> None:
         super().__init__()
         positive("dcgu", channels=channels, hidden=hidden, neighbours=neighbours, patch=patch)
+        switches("dcgu", lps=lps, gate=gate, gps=gps, tbfm=tbfm)
         if context not in CONTEXTS:
             raise ValueError(misspelt("context of dcgu", str(context), CONTEXTS))
         if not lps and (gate or gps):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from models.parts.blocks import SubPixelNetwork, count_blocks, leaky_relu, pad_to_multiple, residual_blocks
 from models.parts.deform import PREDICTED, GuidedDeformConv
-from models.parts.registry import positive
+from models.parts.registry import positive, switches
 
 MULTIPLE = 4
 """Sides have to be multiples of this, so that both smaller levels are exact halves."""
@@ -208,8 +208,7 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         positive(self.name, extraction_blocks=extraction_blocks, reconstruction_blocks=reconstruction_blocks)
         if frames % 2 == 0:
             raise ValueError(f"option 'frames' of {self.name} is {frames}, which has no middle: give an odd number.")
-        if not isinstance(tsa, bool):
-            raise ValueError(f"option 'tsa' of {self.name} is {tsa!r}: give true or false.")
+        switches(self.name, tsa=tsa)
         super().__init__(channels, frames, extraction_blocks, groups, tsa)
         self.window = self.min_frames = frames
         self.reconstruction = residual_blocks(channels, reconstruction_blocks)

@@ -94,6 +94,17 @@ def positive(network: str, **options: Any) -> None:
             raise ValueError(f"option {option!r} of {network} is {value!r}: give a whole number of at least 1.")
 
 
+def switches(network: str, **options: Any) -> None:
+    """Check that options are true or false.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"option {option!r} of {network} is {value!r}: give true or false.")
+
+
 def misspelt(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that is not known: says the nearest one and lists the others."""
     choices = sorted(known)

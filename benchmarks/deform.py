@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.parts.deform import TAPS, _learning, _operator
+from models.parts.deform import TAPS, by_grid, by_operator
 
 CASES = ((16, 2, 32), (128, 8, 64), (128, 16, 64))
 """Channels, groups and side: of the demo's EDVR, of EDVR-L and of BasicVSR++."""
@@ -24,7 +24,7 @@ def main() -> None:
         shapes = ((channels,), (2 * groups * TAPS,), (groups * TAPS,))
         maps = [torch.rand(1, *shape, side, side, requires_grad=True) for shape in shapes]
         weight, bias = torch.rand(channels, channels, 3, 3, requires_grad=True), torch.rand(channels, requires_grad=True)
-        slow, fast = (_step(way, *maps, weight, bias) for way in (_operator, _learning))
+        slow, fast = (_step(way, *maps, weight, bias) for way in (by_operator, by_grid))
         print(f"  {f'{channels}, {groups}, {side}':<26}{1000 * slow:>16.1f}{1000 * fast:>10.1f}{slow / fast:>8.1f}")
     torch.set_num_threads(before)
 

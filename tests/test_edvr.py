@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import models
 from models import Network
-from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, _learning, _operator
+from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, by_grid, by_operator
 from pipelines.errors import VSRError
 from pipelines.evaluation.cost import cost
 from pipelines.evaluation.restore import neighbours, quantise, restore, to_tensor
@@ -227,14 +227,14 @@ def test_what_learns_on_a_processor_is_the_operator(inputs: int, groups: int, he
     )
     given = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
     given[1] = (3 * given[1]).detach().requires_grad_()
-    wanted, found = _operator(*given), _learning(*given)
+    wanted, found = by_operator(*given), by_grid(*given)
     torch.testing.assert_close(found, wanted)
     direction = torch.randn_like(wanted)
     for ours, theirs in zip(
         torch.autograd.grad(found, given, direction), torch.autograd.grad(wanted, given, direction), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
-    assert torch.autograd.gradcheck(_learning, given)
+    assert torch.autograd.gradcheck(by_grid, given)
 
 
 def test_deformable_convolution_starts_as_half_a_convolution() -> None:

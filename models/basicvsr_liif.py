@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from models.heads.liif import LIIF
-from models.parts.any_scale import AnyScaleNetwork
-from models.parts.basicvsr import BasicVSRFeatures
+from models.heads.on_backbones import OnBasicVSR
 from models.parts.registry import register
 
 
 @register("basicvsr_liif")
-class BasicVSRLIIF(BasicVSRFeatures, AnyScaleNetwork):
-    """Super-resolution of whole clips at any scale; see `models.heads.liif`.
+class BasicVSRLIIF(OnBasicVSR):
+    """Super-resolution of whole clips at any scale; see `models.heads.liif` and, for the options, `models.heads.on_backbones`."""
 
-    Args:
-        channels: of the propagated features.
-        blocks: residual blocks per direction.
-        hidden: size of the hidden layers of the perceptron that predicts colours.
-        base: the enlarged frames that the residual is added to: "bilinear" or "bicubic".
-
-    Raises:
-        ValueError: an option has no such value.
-    """
-
-    def __init__(self, channels: int = 64, blocks: int = 30, hidden: int = 256, base: str = "bilinear") -> None:
-        super().__init__(channels, blocks)
-        self.add_head(LIIF(channels, hidden), base)
+    kind = LIIF

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 from models.heads.metasr import MetaSR
-from models.parts.any_scale import AnyScaleNetwork
-from models.parts.basicvsr_plusplus import BasicVSRPlusPlusFeatures
+from models.heads.on_backbones import OnBasicVSRPlusPlus
 from models.parts.registry import register
 
 
 @register("basicvsr_plusplus_metasr")
-class BasicVSRPlusPlusMetaSR(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
-    """Super-resolution of whole clips at any scale; see `models.heads.metasr`.
+class BasicVSRPlusPlusMetaSR(OnBasicVSRPlusPlus):
+    """Super-resolution of whole clips at any scale; see `models.heads.metasr` and, for the options, `models.heads.on_backbones`."""
 
-    Args:
-        channels: of the propagated features.
-        blocks: residual blocks per branch.
-        outer_blocks: residual blocks of the feature extraction and of the reconstruction.
-        groups: of the deformable convolutions, an even number that divides twice the channels.
-        hidden: size of the hidden layers of the perceptron that predicts filters.
-        base: the enlarged frames that the residual is added to: "bilinear" or "bicubic".
-
-    Raises:
-        ValueError: an option has no such value.
-    """
-
-    def __init__(
-        self,
-        channels: int = 64,
-        blocks: int = 7,
-        outer_blocks: int = 5,
-        groups: int = 16,
-        hidden: int = 256,
-        base: str = "bilinear",
-    ) -> None:
-        super().__init__(channels, blocks, outer_blocks, groups)
-        self.add_head(MetaSR(channels, hidden), base)
+    kind = MetaSR

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +19,7 @@ from torch import Tensor
 
 import models
 from models import Network
+from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
 from pipelines import params
 from pipelines.clips import video
@@ -333,16 +333,15 @@ def test_deformable_convolutions_are_told_apart() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.offset = torch.nn.Conv2d(3, 18, 3, padding=1)
-            self.deform = torchvision.ops.DeformConv2d(3, 5, 3, padding=1)
+            self.deform = GuidedDeformConv(3, 1)
 
         def forward(self, clip: Tensor) -> Tensor:
             frames = clip[0]
-            return self.deform(frames, self.offset(frames))[None]
+            return self.deform(frames, frames)[None]
 
     found = cost(Deform(), 6, 7, frames=20)
-    assert found["gmacs_without_deform"] == pytest.approx(6 * 7 * 18 * 27 / 1e9)
-    assert found["gmacs"] == pytest.approx(6 * 7 * (18 + 5) * 27 / 1e9)
+    assert found["gmacs_without_deform"] == pytest.approx(6 * 7 * 27 * 27 / 1e9)  # offsets and weights of 9 samples
+    assert found["gmacs"] == pytest.approx(6 * 7 * (27 + 3) * 27 / 1e9)
 
 
 def test_cost_of_a_network_with_masks() -> None:

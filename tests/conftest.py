@@ -15,6 +15,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "t
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+LONGEST = ("test_repro.py", "test_cli.py", "test_networks.py", "test_trainer.py")
+"""Modules that begin first where several processes share the tests, so that none of them is left for the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def _shared(variable: str, folder: str) -> Path:
     path = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / folder)
     if not path.is_dir():

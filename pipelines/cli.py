@@ -592,7 +592,7 @@ def _masking(network: Any, name: str | None, device: str) -> Callable[[Any], Seq
 
     def both(frames: Any) -> Sequence[Any]:
         seen, segmented = itertools.tee(frames)
-        return seen, (planes(worker._frame(frame)["masks"]) for frame in segmented)
+        return seen, (planes(worker.frame(frame)["masks"]) for frame in segmented)
 
     return both
 

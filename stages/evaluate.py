@@ -45,6 +45,7 @@ def run(arguments: Namespace) -> None:
     loaded = params.load()
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
     chosen = [protocols.get(protocol) for protocol in test.protocols]
+    protocols.mirrored(chosen)  # they agree, or it ends here
     measured, skipped = available(test.metrics)
     reasons = {
         protocol: {metric: skipped[metric] for metric in names if metric in skipped}

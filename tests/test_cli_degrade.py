@@ -30,11 +30,11 @@ def test_every_recipe(vsr: Vsr, tmp_path: Path, recipe: str) -> None:  # noqa: F
     assert vsr("degrade", tmp_path / "in", tmp_path / "out", "--recipe", recipe).code == 0
     made = frames_of(tmp_path / "out" / "one")
     factor = 2 if recipe.endswith("_t2") else 1
-    scale = int(recipe.split("_x")[1].split("_")[0])
+    scale = float(recipe.split("_x")[1].removesuffix("_t2").replace("_", "."))
     assert [path.name for path in sorted((tmp_path / "out/one").iterdir())] == [
         f"{index:03d}.png" for index in range(0, 5, factor)
     ]
-    assert all(frame.shape == (64 // scale, 96 // scale, 3) for frame in made)
+    assert all(frame.shape == (int(64 // scale), int(96 // scale), 3) for frame in made)
     record = json.loads((tmp_path / "out/one.json").read_text())
     assert record["degradation"] == recipe
     remade = list(recipes.remake(record, frames))

@@ -48,11 +48,12 @@ class Masks:
         """The frames of the clip `job = (store of LR frames, clip name)`, and last its attributes."""
         path, clip = job
         store = Store(path)
-        yield from batches(self._frame(frame) for frame in store.frames(clip))
+        yield from batches(self.frame(frame) for frame in store.frames(clip))
         of = store.clips[clip].attributes
         yield ClipAttributes(of.split, of.fps, of.height, of.width, of.source, self._provenance)
 
-    def _frame(self, frame: np.ndarray) -> Frame:
+    def frame(self, frame: np.ndarray) -> Frame:
+        """The masks and scores of a frame, (H, W, 3) uint8."""
         masks, scores = largest(*self._segment(frame), self._model.max_masks)
         return {"masks": masks, "scores": scores}
 

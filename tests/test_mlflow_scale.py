@@ -143,10 +143,10 @@ def test_the_pages_of_the_documentation_open(filled: int, screenshots: ModuleTyp
     with screenshots.server(tracking.uri()) as address, screenshots.browser() as page:
         page.on("pageerror", lambda error: broken.append(str(error)))
         page.on("response", lambda response: broken.append(response.url) if response.status >= 500 else None)
-        table = screenshots.view(experiment, len(runs[:100]))
+        table = screenshots.view(experiment, len(runs[:100]), "first_look")
         for name, place in {
             "table": table,
-            "charts": screenshots.view(experiment, len(runs), charts=True),
+            "charts": screenshots.view(experiment, len(runs), "first_look", charts=True),
             "compare": screenshots.compare(experiment, runs),
         }.items():
             start = time.perf_counter()

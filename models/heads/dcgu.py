@@ -27,6 +27,9 @@ from models.parts.warp import flow_warp
 
 CONTEXTS = ("confidence", "bicubic")
 
+SHARPNESS = 16.0
+"""What the cosine of two embedded features is multiplied by."""
+
 SOFTNESS = 0.01
 """How far a similarity is from the threshold, in training, where it counts 73 %."""
 
@@ -90,7 +93,9 @@ class DCGU(Head):
     - The confidence is one channel, of a 1x1 convolution to 16 channels, a leaky ReLU and a 3x3 convolution that starts
       at 0 with a bias of 2: in favour of the present.
     - Patches are of 4 pixels, one is found for each; features are mirrored to whole patches. Points are compared in 16
-      channels, by the scaled dot product.
+      channels, by 16 times their cosine; both embeddings begin as the same. (By the scaled dot product, of embeddings that
+      have nothing to do with each other at first, the points that are most alike lie anywhere, and short trainings from a
+      network for one scale learn nothing.)
     - The threshold is a share of the largest similarity, by a perceptron 32-16-1 of the sorted similarities. In training
       points are weighted with a sigmoid about it, else they count or do not. The point most alike always counts.
     - The spatial filter has 25 weights per channel, of the j-th most similar point each, whatever its place: from a
@@ -148,9 +153,10 @@ class DCGU(Head):
         self.guided = lps or tbfm
         self.confidence: nn.ModuleList | None = None
         if self.guided:
-            self.query = nn.Linear(channels, EMBEDDING)
-            # A constant added to what all are compared with would change nothing.
+            self.query = nn.Linear(channels, EMBEDDING, bias=False)
             self.key = nn.Linear(channels, EMBEDDING, bias=False)
+            with torch.no_grad():
+                self.key.weight.copy_(self.query.weight)
             if context == "confidence":
                 self.confidence = nn.ModuleList([nn.Conv2d(2 * channels, EMBEDDING, 1), nn.Conv2d(EMBEDDING, 1, 3, padding=1)])
                 nn.init.zeros_(self.confidence[1].weight)  # type: ignore[arg-type]
@@ -211,7 +217,7 @@ class DCGU(Head):
         return torch.cat([weight, now]), torch.cat([weight, then])
 
     def _query(self, features: Tensor, past: Tensor | None, flow: Tensor | None, size: Size) -> Tensor:
-        """What HR points are compared by: the context of Eq. 3, embedded but for the constant.
+        """What HR points are compared by: the context of Eq. 3, embedded.
 
         Enlarging, warping, mixing and embedding are linear: embedding first gives the same with fewer channels.
 
@@ -243,13 +249,13 @@ class DCGU(Head):
         The 3x3 convolution is one of points with each of its pixels, added where these would see them.
         """
         areas = self._areas(features)
-        keys = self.key(areas) / math.sqrt(EMBEDDING) if self.guided else None
+        keys = F.normalize(self.key(areas), dim=-1) * SHARPNESS if self.guided else None
         if keys is not None and self.search is not None:
             areas, keys = self._joined(areas, keys, self.search)
         taps = self.colours.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
         weights = torch.cat([taps, self._embedding()[1]])
         if query is not None:
-            query = _by_patch(query, plan)
+            query = _by_patch(F.normalize(query, dim=1), plan)
         (down, tall), (along, wide) = plan.rows.pixels.shape, plan.columns.pixels.shape
         made = areas.new_empty(len(areas), len(weights), down, tall, along, wide)
 
@@ -317,7 +323,7 @@ class DCGU(Head):
         Args:
             areas: (B, K, C), the LR points they may be made of.
             compared: (B, EMBEDDING, P), what HR points are compared by, see `_query`, and (B, K, EMBEDDING), what LR points
-                are, over the root of `EMBEDDING`.
+                are, of length `SHARPNESS`.
             phase: (B or 1, P), see `Plan`.
             corner: likewise.
             plan: of the clip.
@@ -330,9 +336,7 @@ class DCGU(Head):
         similarity = weight = None
         if compared is not None:
             query, keys = compared
-            # Eq. 6; the constant of the query's embedding is one of every candidate.
-            constant = keys @ self.query.bias
-            similarity = torch.baddbmm(constant[:, :, None], keys, query).softmax(dim=1)
+            similarity = (keys @ query).softmax(dim=1)  # Eq. 6
         if similarity is not None and self.lps:
             order = ranked(similarity)
             similarity = similarity.gather(1, order)

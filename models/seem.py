@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from models.parts.blocks import ResidualBlockNoBN, leaky_relu
 from models.parts.deform import still
+from models.parts.registry import PRIORS
 
-PLANES = 64
+PLANES = PRIORS["masks"]
 """The masks that a network sees per frame, one per channel; the rest is empty."""
 
 REDUCTION = 16

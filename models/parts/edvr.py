@@ -177,7 +177,7 @@ class PlainFusion(nn.Conv2d):
 
 
 class EDVR(EDVRFeatures, SubPixelNetwork):
-    """Super-resolution by four of the frame in the middle of a window.
+    """Super-resolution by four of the frame in the middle of a window; by default as wide and deep as EDVR-M.
 
     Args:
         channels: of the features.
@@ -195,14 +195,14 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
 
     def __init__(
         self,
-        channels: int,
-        frames: int,
-        extraction_blocks: int,
-        reconstruction_blocks: int,
-        groups: int,
-        tsa: bool,
-        upsample_channels: int,
-        base: str,
+        channels: int = 64,
+        frames: int = 5,
+        extraction_blocks: int = 5,
+        reconstruction_blocks: int = 10,
+        groups: int = 8,
+        tsa: bool = True,
+        upsample_channels: int = 64,
+        base: str = "bilinear",
     ) -> None:
         positive(self.name, channels=channels, frames=frames, groups=groups)
         positive(self.name, extraction_blocks=extraction_blocks, reconstruction_blocks=reconstruction_blocks)

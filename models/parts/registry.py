@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-PRIORS = {"masks": "(N, T, 64, H, W), 1 where a segment is and 0 elsewhere, by falling area; unused ones are 0"}
-"""What networks may see of every frame beside the clip, and its shape."""
+PRIORS = {"masks": 64}
+"""What networks may see of every frame beside the clip, (N, T, channels, H, W), and its channels. `masks`: 1 where a segment is
+and 0 elsewhere, by falling area; those that a frame does not need are 0."""
 
 
 class Network(nn.Module):

@@ -12,11 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import Network
 from models.parts.deform import ModulatedDeformConv
-from models.seem import PLANES
+from models.parts.registry import PRIORS
 from pipelines.errors import VSRError
-
-CHANNELS = {"masks": PLANES}
-"""What a prior has for every frame."""
 
 SHORT = 4
 """Frames of a clip that is long enough for the next ones to cost the same: more than any network looks back."""
@@ -81,7 +78,7 @@ def _clip_flops(network: Network, frames: int, height: int, width: int, size: tu
 def _count(network: Network, frames: int, height: int, width: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
     deform = _deform_operator(network)
     counter = FlopCounterMode(display=False, custom_mapping={deform: _deform_flops} if deform else {})
-    clip, *priors = (_shaped(channels, frames, height, width) for channels in (3, *(CHANNELS[prior] for prior in network.priors)))
+    clip, *priors = (_shaped(channels, frames, height, width) for channels in (3, *(PRIORS[prior] for prior in network.priors)))
     try:
         with torch.no_grad(), counter:
             network(clip, *priors, **({} if size is None else {"size": size}))

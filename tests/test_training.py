@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +32,7 @@ from pipelines.training.progress import Progress
 from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.schedules import cosine, rate
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from more, and lose much where cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,9 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import pytest
 import requests
 import yaml
 from moto.server import ThreadedMotoServer
+from servers import free_port, wait_for_mlflow
 
 from pipelines.params import ROOT
 from pipelines.runtime import tracking
@@ -93,12 +92,6 @@ def test_images_have_the_versions_that_are_tested() -> None:
     assert f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim" in dockerfile
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _postgres() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "")]
     if not (found[-1].parent / "pg_ctl").is_file():
@@ -109,7 +102,7 @@ def _postgres() -> Path:
 @pytest.fixture
 def postgres() -> Iterator[tuple[str, str]]:
     """A PostgreSQL server for a while: its address and the password of its user mlflow."""
-    binaries, password, port = _postgres(), secrets.token_hex(8), _free_port()
+    binaries, password, port = _postgres(), secrets.token_hex(8), free_port()
     folder = Path(tempfile.mkdtemp(prefix="vsr-postgres-"))
     account: dict[str, Any] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -183,7 +176,7 @@ def server(postgres: tuple[str, str], bucket: tuple[str, Any], tmp_path: Path) -
     for variable in service["environment"]:
         name, _, value = variable.partition("=")
         environment[name] = value or given[name]
-    port = _free_port()
+    port = free_port()
     chosen = flags(service["command"])
     changed = {
         "--host": "127.0.0.1",
@@ -196,13 +189,9 @@ def server(postgres: tuple[str, str], bucket: tuple[str, Any], tmp_path: Path) -
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            for _ in range(1500):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}", chosen["--artifacts-destination"]
+            address = f"http://127.0.0.1:{port}"
+            wait_for_mlflow(process, address, tmp_path / "log")
+            yield address, chosen["--artifacts-destination"]
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

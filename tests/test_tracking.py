@@ -10,13 +10,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from servers import free_port, wait_for_mlflow
 
 from pipelines.errors import VSRError
 from pipelines.runtime import tracking
@@ -268,14 +268,8 @@ def test_processes_may_create_the_database_at_once(tmp_path: Path) -> None:
     assert len(runs(where)) == 1
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_server_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
     with pytest.raises(VSRError, match="no MLflow server answers at MLFLOW_TRACKING_URI=http://127.0.0.1") as told:
         tracking.preflight()
     assert "secret" not in str(told.value)
@@ -300,7 +294,7 @@ def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    port = _free_port()
+    port = free_port()
     backend = f"sqlite:///{tmp_path / 'server.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
@@ -314,13 +308,9 @@ def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen]]:
             start_new_session=True,
         )
         try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}", process
+            address = f"http://127.0.0.1:{port}"
+            wait_for_mlflow(process, address, tmp_path / "server.log")
+            yield address, process
         finally:
             _stop(process)
 

@@ -30,6 +30,9 @@ CONTEXTS = ("confidence", "bicubic")
 SHARPNESS = 16.0
 """What the cosine of two embedded features is multiplied by."""
 
+TINY = 1e-24
+"""Squared length below which what has no direction is not made longer."""
+
 SOFTNESS = 0.01
 """How far a similarity is from the threshold, in training, where it counts 73 %."""
 
@@ -255,7 +258,7 @@ class DCGU(Head):
         taps = self.colours.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
         weights = torch.cat([taps, self._embedding()[1]])
         if query is not None:
-            query = _by_patch(F.normalize(query, dim=1), plan)
+            query = _by_patch(query, plan)
         (down, tall), (along, wide) = plan.rows.pixels.shape, plan.columns.pixels.shape
         made = areas.new_empty(len(areas), len(weights), down, tall, along, wide)
 
@@ -336,7 +339,8 @@ class DCGU(Head):
         similarity = weight = None
         if compared is not None:
             query, keys = compared
-            similarity = (keys @ query).softmax(dim=1)  # Eq. 6
+            unit = query * query.square().sum(dim=1, keepdim=True).clamp_min(TINY).rsqrt()
+            similarity = (keys @ unit).softmax(dim=1)  # Eq. 6
         if similarity is not None and self.lps:
             order = ranked(similarity)
             similarity = similarity.gather(1, order)

@@ -12,9 +12,11 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
@@ -144,7 +146,7 @@ def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[
 
 def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str]) -> tuple[set[str], set[str]]:
     waiting, unmade = set(todo), set(todo)
-    running: dict[Future[int], str] = {}
+    running: dict[Future[int], tuple[str, float]] = {}
     failed: set[str] = set()
     order = [stage for stage in _order(graph) if stage in todo]
     with ThreadPoolExecutor(jobs) as threads:
@@ -152,17 +154,18 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
             ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
             for stage in ready[: jobs - len(running)]:
                 waiting.discard(stage)
-                running[threads.submit(_reproduce, root, stage, environment)] = stage
+                running[threads.submit(_reproduce, root, stage, environment)] = stage, time.monotonic()
             if not running:
                 return failed, waiting
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage = running.pop(future)
+                stage, began = running.pop(future)
                 if future.result():
                     failed.add(stage)
                 else:
                     unmade.discard(stage)
                 verdict = "failed" if future.result() else "done"
-                _say(stage, f"{verdict} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
+                took = timedelta(seconds=round(time.monotonic() - began))
+                _say(stage, f"{verdict} in {took} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
 
 
 def _order(graph: Graph) -> list[str]:

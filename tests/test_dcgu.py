@@ -24,8 +24,8 @@ torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 TINY: dict[str, Any] = {
     "channels": 5,
     "hidden": 6,
-    "neighbours": 6,
-    "patch": 2,
+    "neighbours": 9,
+    "patch": 3,
     "context": "confidence",
     "lps": True,
     "gate": True,
@@ -41,7 +41,9 @@ SWITCHES: list[dict[str, Any]] = [
     {"gate": False, "gps": False},
     PLAIN,
     {**PLAIN, "tbfm": False},
-    {"patch": 3, "neighbours": 11},  # candidates that are no power of two
+    {"patch": 2},  # smaller than the filter, and fewer candidates than it has weights
+    {"patch": 4, "neighbours": 1},
+    {"gate": False, "neighbours": 1},
 ]
 
 
@@ -145,28 +147,37 @@ def plain_dcgu(
         for i in range(size[0]):
             for j in range(size[1]):
                 y, x = i * height // size[0], j * width // size[1]
-                place = np.array([i * height / size[0] - y, j * width / size[1] - x, scale])
-                spatial = perceptron(place, state, "filters").reshape(-1, channels)
+                place = np.array([i * height / size[0] - y, j * width / size[1] - x, 1 / scale])
+                reach = int(np.sqrt(options["neighbours"])) // 2
+                spatial = perceptron(place, state, "filters").reshape(2 * reach + 1, 2 * reach + 1, channels)
                 if options["lps"]:
                     own = y // side * along + x // side
-                    points = patch(own) + (patch(found[own]) if found else [])
+                    points = patch(own)
+                    away = [(a - y % side, b - x % side) for a in range(side) for b in range(side)]
+                    if found:
+                        points += patch(found[own])
                 else:
-                    reach = int(np.sqrt(options["neighbours"])) // 2
                     padded = np.pad(lr, ((0, 0), (reach, reach), (reach, reach)))
-                    points = [padded[:, y + a, x + b] for a in range(2 * reach + 1) for b in range(2 * reach + 1)]
+                    away = [(a, b) for a in range(-reach, reach + 1) for b in range(-reach, reach + 1)]
+                    points = [padded[:, y + reach + a, x + reach + b] for a, b in away]
                 similarity, kept = np.zeros(len(points)), list(range(len(points)))
                 if options["lps"] or options["tbfm"]:
                     query = unit(state["query.weight"] @ context[:, i, j])
                     similarity = softmax(np.array([16 * query @ unit(state["key.weight"] @ point) for point in points]))
                 if options["lps"]:
                     ranks = sorted(range(len(points)), key=lambda k: (-similarity[k], k))
-                    kept = ranks[: len(spatial)]
+                    ordered = similarity[ranks]
+                    last = ordered[: options["neighbours"]][-1]
+                    kept = [k for k in ranks if similarity[k] > last * (1 - 1e-5)]  # mirrored, a point is there twice
                     if options["gate"]:
-                        ordered = similarity[ranks]
                         threshold = sigmoid(perceptron(ordered, state, "threshold"))[0] * ordered[0]
                         kept = kept[:1] + [k for k in kept[1:] if similarity[k] > threshold]
                 delta = state["delta"] if options["tbfm"] else 0
-                hr[:, i, j] = sum((spatial[slot] + delta * similarity[k]) * points[k] for slot, k in enumerate(kept))
+                for k in kept:
+                    weight = np.zeros(channels)
+                    if k < len(away) and max(abs(away[k][0]), abs(away[k][1])) <= reach:
+                        weight = spatial[away[k][0] + reach, away[k][1] + reach]
+                    hr[:, i, j] += (weight + delta * similarity[k]) * points[k]
         restored.append(convolve(hr, state, "colours"))
         before = hr
     return restored
@@ -210,7 +221,7 @@ def test_thresholds_leave_points_out() -> None:
     head.threshold.register_forward_hook(lambda module, given, made: shares.append((given[0], made.sigmoid())))
     with torch.no_grad():
         run(head, *clip_of(6, 6), (15, 15))
-    counted = torch.cat([(given[..., :6] > made * given[..., :1]).sum(-1).flatten() for given, made in shares])
+    counted = torch.cat([(given[..., :9] > made * given[..., :1]).sum(-1).flatten() for given, made in shares])
     assert len(set(counted.tolist())) > 3
 
 
@@ -262,18 +273,23 @@ def test_the_soft_gate_hardens_and_attention_changes_no_value(monkeypatch: pytes
     assert torch.allclose(run(head, features, flows, (9, 10)), expected, atol=1e-9)
 
 
-def test_a_fresh_head_takes_means() -> None:
-    """Without a share for similarity and with the spatial filter's constant alone, HR features are the mean of what counts."""
-    head = DCGU(**{**TINY, "gate": False, "gps": False, "neighbours": 4}).double().eval()
-    assert head.delta is not None and head.delta == 0
-    head.filters.last.weight.data.zero_()
+def test_filters_know_which_side_a_point_lies_on() -> None:
+    """A filter of one weight moves features by whole LR pixels, as far as patches go."""
+    head = DCGU(**{**TINY, "gate": False, "gps": False, "tbfm": False}).double().eval()
+    torch.nn.init.zeros_(head.filters.last.weight)
     torch.nn.init.dirac_(head.colours.weight)
     torch.nn.init.zeros_(head.colours.bias)  # type: ignore[arg-type]
-    features, flows = clip_of(4, 6, frames=1)
-    with torch.no_grad():
-        restored = run(head, features, flows, (10, 15))[:, 0]
-    means = torch.nn.functional.avg_pool2d(features[0], 2).repeat_interleave(5, 2).repeat_interleave(5, 3)
-    assert torch.allclose(restored, means[:, :3], atol=1e-12)
+    features, flows = clip_of(6, 9, frames=1)
+    patches = features[0].unfold(2, 3, 3).unfold(3, 3, 3)
+    for down, along in ((0, 0), (-1, 0), (1, 1), (0, -1)):
+        weights = torch.zeros(3, 3, 5, dtype=torch.float64)
+        weights[1 + down, 1 + along] = 1
+        head.filters.last.bias.data.copy_(weights.flatten())
+        with torch.no_grad():
+            restored = run(head, features, flows, (12, 18))[:, 0]
+        inner = torch.nn.functional.pad(patches, (1, 1, 1, 1))[..., 1 + down : 4 + down, 1 + along : 4 + along]
+        moved = inner.permute(0, 1, 2, 4, 3, 5).flatten(4).flatten(2, 3)
+        assert torch.allclose(restored, moved[:, :3].repeat_interleave(2, 2).repeat_interleave(2, 3), atol=1e-12)
 
 
 def test_what_a_frame_sees() -> None:
@@ -363,7 +379,7 @@ def test_every_parameter_learns() -> None:
 
 def test_patches_that_help_are_attended_to() -> None:
     """The gradient of the attention's logarithm is that of enlarging what was found."""
-    head = small(tbfm=False, gate=False).train()
+    head = small(gate=False).train()
     assert head.search is not None
     features, flows = clip_of(4, 4, frames=1)
     factor = torch.ones((), dtype=torch.float64, requires_grad=True)
@@ -571,7 +587,7 @@ def test_cost_counts_shapes() -> None:
     [
         ({"context": "bicubik"}, "unknown context of dcgu 'bicubik': did you mean 'bicubic'"),
         ({"lps": False}, "without 'lps', dcgu has no points to choose from"),
-        ({"lps": False, "gate": False, "gps": False, "neighbours": 16}, "16 neighbours of dcgu are no square"),
+        ({"neighbours": 16}, "16 neighbours of dcgu are no square"),
         ({"patch": 0}, "'patch' of dcgu is 0"),
     ],
 )

@@ -33,6 +33,9 @@ SHARPNESS = 16.0
 TINY = 1e-24
 """Squared length below which what has no direction is not made longer."""
 
+ALIKE = 1 - 1e-5
+"""Of a similarity, what is as similar."""
+
 SOFTNESS = 0.01
 """How far a similarity is from the threshold, in training, where it counts 73 %."""
 
@@ -79,11 +82,11 @@ class Plan(NamedTuple):
     columns: Span
     phase: Tensor
     """(rows of patches, patches of a row, points of a patch) int64: which of the pairs of offsets."""
-    corner: Tensor
-    """As `phase`: which LR pixel, in an area of a patch and what surrounds it, is the first of the square about the point."""
+    place: Tensor
+    """As `phase`: which pixel of its patch the point lies in."""
     scale: float
     filters: Tensor | None = None
-    """(neighbours, phases, C), spatial filters; None where they are too many to be kept."""
+    """(neighbours + 1, phases, C), see `DCGU._spatial`; None where they are too many to be kept."""
 
 
 class DCGU(Head):
@@ -99,22 +102,23 @@ class DCGU(Head):
       channels, by 16 times their cosine; both embeddings begin as the same. (By the scaled dot product, of embeddings that
       have nothing to do with each other at first, the points that are most alike lie anywhere, and short trainings from a
       network for one scale learn nothing.)
-    - The threshold is a share of the largest similarity, by a perceptron 32-16-1 of the sorted similarities. In training
-      points are weighted with a sigmoid about it, else they count or do not. The point most alike always counts.
-    - The spatial filter has 25 weights per channel, of the j-th most similar point each, whatever its place: from a
-      perceptron of the point's offset in its LR pixel (down, along) and the scale, the root of its product over both axes.
-      It starts near the mean of all points. Where points do not count, their weights are 0.
+    - The threshold is a share of the largest similarity, by a perceptron 32-16-1 of the sorted similarities, and begins at 2 %.
+      In training points are weighted with a sigmoid about it, else they count or do not. The point most alike always counts.
+    - The spatial filter has 25 weights per channel, for the LR points of the square about the one that the HR point lies in:
+      from a perceptron of the point's offset in its LR pixel (down, along) and of 1 / r, r the root of the scales' product.
+      Beyond that square, and so in the other patch, it is 0, and points count by their similarity alone. (Weights by rank of
+      similarity instead of by place would not know which point lies on which side, and could not sharpen.)
     - The patch found is a discrete choice: the attention it was found with reaches the sum as a factor whose value is 1
       and whose gradient is that of the attention's logarithm.
 
     Args:
         channels: of the features.
         hidden: size of the perceptron's hidden layer that gives spatial filters.
-        neighbours: points that are summed, at most.
+        neighbours: weights of a spatial filter, an odd number squared; no more points are summed, but for those as similar as
+            the last.
         patch: side of a patch in LR pixels.
         context: "confidence" as published, or "bicubic": the enlarged features alone.
-        lps: whether points are searched for; if not, they are the square about the LR pixel, in order of place, and those
-            beyond the frame are 0.
+        lps: whether points are searched for; if not, they are the square about the LR pixel, and those beyond the frame are 0.
         gate: whether points below the threshold are left out.
         gps: whether there are those of another patch.
         tbfm: whether the similarity is added to the filter.
@@ -122,6 +126,8 @@ class DCGU(Head):
     Raises:
         ValueError: an option has no such value, or not with the others.
     """
+
+    slots: Tensor
 
     def __init__(
         self,
@@ -143,15 +149,15 @@ class DCGU(Head):
         if not lps and (gate or gps):
             raise ValueError("without 'lps', dcgu has no points to choose from: set 'gate' and 'gps' to false too.")
         side = math.isqrt(neighbours)
-        if not lps and (side * side != neighbours or side % 2 == 0):
-            raise ValueError(f"without 'lps', {neighbours} neighbours of dcgu are no square about a pixel: give 9, 25 or 49.")
+        if side * side != neighbours or side % 2 == 0:
+            raise ValueError(f"{neighbours} neighbours of dcgu are no square about a pixel: give 9, 25 or 49.")
         candidates = patch * patch * (1 + gps)
         self.patch = patch
-        self.neighbours = min(neighbours, candidates) if lps else neighbours
+        self.neighbours = neighbours
         self.lps = lps
         self.reach = 0 if lps else side // 2
-        self.filters = MLP(3, [hidden], self.neighbours * channels)
-        nn.init.constant_(self.filters.last.bias, 1 / self.neighbours)
+        self.register_buffer("slots", slots(patch, side, self.reach), persistent=False)
+        self.filters = MLP(3, [hidden], neighbours * channels)
         self.colours = nn.Conv2d(channels, 3, 3, padding=1)
         self.guided = lps or tbfm
         self.confidence: nn.ModuleList | None = None
@@ -164,7 +170,10 @@ class DCGU(Head):
                 self.confidence = nn.ModuleList([nn.Conv2d(2 * channels, EMBEDDING, 1), nn.Conv2d(EMBEDDING, 1, 3, padding=1)])
                 nn.init.zeros_(self.confidence[1].weight)  # type: ignore[arg-type]
                 nn.init.constant_(self.confidence[1].bias, 2.0)  # type: ignore[arg-type]
-        self.threshold = MLP(candidates, [16], 1) if gate else None
+        self.threshold: MLP | None = None
+        if gate:
+            self.threshold = MLP(candidates, [16], 1)
+            nn.init.constant_(self.threshold.last.bias, math.log(0.02 / 0.98))
         self.search = PatchSearch(channels, patch) if gps else None
         self.delta = nn.Parameter(torch.zeros(())) if tbfm else None
 
@@ -189,23 +198,22 @@ class DCGU(Head):
     def _plan(self, height: int, width: int, size: Size) -> Plan:
         weight = self.colours.weight
         rows, columns = span(height, size[0], self.patch, weight), span(width, size[1], self.patch, weight)
-        area = self.patch + 2 * self.reach
         phase = _pairs(rows.phase, columns.phase, len(columns.offsets))
-        corner = _pairs(rows.lower, columns.lower, area)
+        place = _pairs(rows.lower, columns.lower, self.patch)
         if rows.alike and columns.alike:
-            phase, corner = phase[:1, :1], corner[:1, :1]
-        plan = Plan(size, rows, columns, phase, corner, math.sqrt(size[0] * size[1] / (height * width)))
+            phase, place = phase[:1, :1], place[:1, :1]
+        plan = Plan(size, rows, columns, phase, place, math.sqrt(size[0] * size[1] / (height * width)))
         phases = len(rows.offsets) * len(columns.offsets)
         if phases * self.filters.last.out_features > TABLE:
             return plan
         return plan._replace(filters=self._spatial(torch.arange(phases, device=weight.device), plan))
 
     def _spatial(self, phases: Tensor, plan: Plan) -> Tensor:
-        """The spatial filters of P phases, (P,) to (neighbours, P, C)."""
+        """The spatial filters of P phases, (P,) to (neighbours + 1, P, C), the last for what lies beyond them."""
         down = plan.rows.offsets[phases // len(plan.columns.offsets)]
         along = plan.columns.offsets[phases % len(plan.columns.offsets)]
-        place = torch.stack([down, along, torch.full_like(down, plan.scale)], dim=1)
-        return self.filters(place).unflatten(1, (self.neighbours, -1)).transpose(0, 1)
+        given = torch.stack([down, along, torch.full_like(down, 1 / plan.scale)], dim=1)
+        return F.pad(self.filters(given).unflatten(1, (self.neighbours, -1)).transpose(0, 1), (0, 0, 0, 0, 0, 1))
 
     def _embedding(self) -> tuple[Tensor, Tensor]:
         """What is needed of enlarged features, and of HR features in the frame after: both are enlarged or warped, but linear
@@ -269,12 +277,12 @@ class DCGU(Head):
             if keys is not None and query is not None:
                 wanted = query[clips, :, rows, :, columns].permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(0, 2)
                 compared = wanted, keys[clips, rows, columns].flatten(0, 2)
-            phase, corner = plan.phase, plan.corner
+            phase, place = plan.phase, plan.place
             if phase.shape[:2] != (1, 1):
-                phase, corner = (x[rows, columns].expand(*shape, -1).flatten(0, 2) for x in (phase, corner))
+                phase, place = (x[rows, columns].expand(*shape, -1).flatten(0, 2) for x in (phase, place))
             else:
-                phase, corner = phase[0], corner[0]
-            sums = self._sums(seen.flatten(0, 2), compared, phase, corner, plan)
+                phase, place = phase[0], place[0]
+            sums = self._sums(seen.flatten(0, 2), compared, phase, place, plan)
             found = weights @ sums.flatten(0, 1).T
             return found.view(-1, *shape, tall, wide).permute(1, 0, 2, 4, 3, 5)
 
@@ -320,66 +328,84 @@ class DCGU(Head):
         areas = features.unfold(2, side, self.patch).unfold(3, side, self.patch)
         return areas.permute(0, 2, 3, 4, 5, 1).flatten(3, 4)
 
-    def _sums(self, areas: Tensor, compared: tuple[Tensor, Tensor] | None, phase: Tensor, corner: Tensor, plan: Plan) -> Tensor:
+    def _sums(self, areas: Tensor, compared: tuple[Tensor, Tensor] | None, phase: Tensor, place: Tensor, plan: Plan) -> Tensor:
         """HR features of the P points of B patches (Eq. 2 and 7).
 
         Args:
-            areas: (B, K, C), the LR points they may be made of.
+            areas: (B, K, C), the LR points they may be made of, those of their own patch first.
             compared: (B, EMBEDDING, P), what HR points are compared by, see `_query`, and (B, K, EMBEDDING), what LR points
                 are, of length `SHARPNESS`.
             phase: (B or 1, P), see `Plan`.
-            corner: likewise.
+            place: likewise.
             plan: of the clip.
 
         Returns:
             (B, P, C).
         """
-        count, candidates, channels = areas.shape
+        count, _, channels = areas.shape
         points = phase.shape[1]
-        similarity = weight = None
+        slot = self.slots[:, place]
+        similarity = kept = None
         if compared is not None:
             query, keys = compared
             unit = query * query.square().sum(dim=1, keepdim=True).clamp_min(TINY).rsqrt()
             similarity = (keys @ unit).softmax(dim=1)  # Eq. 6
-        if similarity is not None and self.lps:
-            order = ranked(similarity)
-            similarity = similarity.gather(1, order)
-            order = order[:, : self.neighbours]
-        else:
-            side = 2 * self.reach + 1
-            across = torch.arange(side, device=areas.device)
-            square = (across[:, None] * (self.patch + 2 * self.reach) + across).flatten()
-            order = (corner[:, None] + square[:, None]).expand(count, -1, -1)
-            if similarity is not None:
-                similarity = similarity.gather(1, order)
-                similarity = similarity / similarity.sum(dim=1, keepdim=True)
-        # One table of all patches' points, and at its end one that is nothing.
-        table = torch.cat([areas.flatten(0, 1), areas.new_zeros(1, channels)])
-        order = order + (torch.arange(count, device=areas.device) * candidates)[:, None, None]
-        if similarity is not None and self.threshold is not None:
-            threshold = self.threshold(similarity.mT).mT.sigmoid() * similarity[:, :1]
-            above = similarity[:, 1 : self.neighbours] - threshold
-            if self.training:
-                weight = F.pad((above / SOFTNESS).sigmoid(), (0, 0, 1, 0), value=1.0)
+            if self.lps:
+                kept = self._kept(similarity)
             else:
-                order[:, 1:].masked_fill_(above <= 0, len(table) - 1)
-        if plan.filters is None:
-            spatial = self._spatial(phase.expand(count, -1).flatten(), plan)
+                similarity = similarity * (slot < self.neighbours).transpose(0, 1)
+                similarity = similarity / similarity.sum(dim=1, keepdim=True)
+        filters = plan.filters
+        if filters is None:
+            filters = self._spatial(phase.expand(count, -1).flatten(), plan)
             phase = torch.arange(count * points, device=phase.device).view(count, points)
-        else:
-            spatial = plan.filters
+        table = filters.flatten(0, 1)
+        rows = slot * filters.shape[1] + phase
         out = areas.new_zeros(count, points, channels)
         # Sliced at once, the slices' gradients are put together at once.
-        for j, (taps, index) in enumerate(zip(spatial.unbind(), order.unbind(1), strict=True)):
-            seen = table.index_select(0, index.flatten()).view_as(out)
-            if weight is not None:
-                seen = seen * weight[:, j, :, None]
-            out.addcmul_(seen, taps.index_select(0, phase.flatten()).view(-1, points, channels))
+        seen, counts = areas[:, :, None].unbind(1), None if kept is None else kept[..., None].unbind(1)
+        for k, row in enumerate(rows.unbind()):
+            point = seen[k] if counts is None else seen[k] * counts[k]
+            out.addcmul_(point, table.index_select(0, row.flatten()).view(-1, points, channels))
         if similarity is not None and self.delta is not None:
-            added = self.delta * similarity[:, : self.neighbours]
-            added = (added if weight is None else weight * added).mT.flatten(0, 1)
-            out += F.embedding_bag(order.mT.flatten(0, 1), table, per_sample_weights=added, mode="sum").view_as(out)
+            shares = self.delta * (similarity if kept is None else similarity * kept)
+            out.baddbmm_(shares.mT, areas)
         return out
+
+    def _kept(self, similarity: Tensor) -> Tensor | None:
+        """How much LR points count, (B, K, P) in [0, 1] of the same; None where all of them do."""
+        if self.threshold is None and similarity.shape[1] <= self.neighbours:
+            return None
+        ordered = similarity.gather(1, ranked(similarity))
+        best = ordered[:, :1]
+        # Those that differ by rounding alone are ranked by their place.
+        last = ordered[:, self.neighbours - 1, None] * ALIKE if ordered.shape[1] > self.neighbours else torch.zeros_like(best)
+        if self.threshold is None:
+            return (similarity >= last).to(similarity)
+        threshold = self.threshold(ordered.mT).mT.sigmoid() * best
+        if not self.training:
+            return (similarity >= torch.maximum(threshold, last)).to(similarity)
+        soft = ((similarity - threshold) / SOFTNESS).sigmoid()
+        return torch.where(similarity < best * ALIKE, soft, 1.0) * (similarity >= last)
+
+
+def slots(patch: int, side: int, around: int) -> Tensor:
+    """Which weight of a spatial filter, a square about the LR pixel that an HR point lies in, is that of an LR point.
+
+    Args:
+        patch: side of a patch.
+        side: of the square.
+        around: LR pixels at each side of a patch that belong to its area.
+
+    Returns:
+        (pixels of an area, pixels of a patch) int64, `side` ** 2 for a point beyond the square.
+    """
+    of_area, of_patch = torch.arange(patch + 2 * around) - around, torch.arange(patch)
+    away = of_area[:, None] - of_patch + side // 2
+    within = (away >= 0) & (away < side)
+    both = within[:, None, :, None] & within[None, :, None, :]
+    slot = away[:, None, :, None] * side + away[None, :, None, :]
+    return torch.where(both, slot, side * side).flatten(2).flatten(0, 1)
 
 
 def ranked(similarity: Tensor) -> Tensor:

@@ -82,9 +82,9 @@ def _print(label: str, made: Store, seconds: float, truth: Store, scale: int) ->
 
 
 def _real(root: Path, raft: bool) -> None:
-    folder = Path(os.environ.get("VSR_DATA") or "../shared/data") / "Vid4" / "GT"
+    folder = Path(os.environ.get("VSR_DATA", "")) / "Vid4" / "GT"
     if not all((folder / clip).is_dir() for clip in CLIPS):
-        print(f"  skipped: {folder} has no {' and '.join(CLIPS)}; set VSR_DATA to a folder with Vid4/GT")
+        print(f"  skipped: set VSR_DATA to a folder with Vid4/GT of {' and '.join(CLIPS)}")
         return
     hr = _store(root / "hr", {clip: ({"rgb": frame} for frame in islice(read_frames(folder / clip), FRAMES)) for clip in CLIPS})
     lr = _reduced(root / "lr", hr)

@@ -73,7 +73,7 @@ def degrade(
     destination: Destination,
     recipe: Annotated[str, typer.Option(help="A recipe of params.yaml, e.g. bi_x4.")],
     preview: Annotated[
-        bool, typer.Option("--preview", help="Write a sheet of what each step does to a frame, as DST.png.")
+        bool, typer.Option("--preview", help="Write a sheet of what each step does to a frame, to DST, which ends in .png.")
     ] = False,
 ) -> None:
     """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
@@ -102,7 +102,9 @@ def degrade(
 def restore(
     source: Source,
     destination: Destination,
-    method: Annotated[str, typer.Option(help="A network, e.g. bicubic or basicvsr.")],
+    method: Annotated[
+        str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
     scale: Scale = None,
     size: Annotated[
@@ -532,11 +534,13 @@ def _list_metrics(as_json: bool) -> None:
             print(f"{entry['name']} cannot be computed here: {entry['unavailable']}")
 
 
-def _network(method: str, weights: Path | None) -> Any:
+def _network(method: str | None, weights: Path | None) -> Any:
     from pipelines import networks
 
     if weights is not None:
         return networks.restorer(networks.load(weights, expect=method))
+    if method is None:
+        raise VSRError("it is not said what to restore by: give --weights FILE, or a --method that needs none, such as bicubic.")
     network = networks.restorer(networks.create(method))
     if any(True for _ in network.parameters()):
         raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")

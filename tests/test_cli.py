@@ -362,7 +362,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_network_with_its_weights(vsr: Vsr, tmp_path: Path, tiny: Path) -> None:
     source = put(tmp_path / "lr", moving(4, 16, 20))
-    assert vsr("restore", source, tmp_path / "sr", "--method", "basicvsr", "--weights", tiny).code == 0
+    assert vsr("restore", source, tmp_path / "sr", "--weights", tiny).code == 0
     clip = torch.from_numpy(np.stack(pngs(source))).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         expected = round_half_up(255 * models.load(tiny)(clip)[0].double()).permute(0, 2, 3, 1).numpy()
@@ -370,6 +370,7 @@ def test_a_network_with_its_weights(vsr: Vsr, tmp_path: Path, tiny: Path) -> Non
         assert np.abs(ours.astype(int) - theirs).max() <= 1
     passes = ("--window", 3, "--overlap", 1)
     assert vsr("restore", source, tmp_path / "passes", "--method", "basicvsr", "--weights", tiny, *passes).code == 0
+    assert "give --weights FILE" in error(vsr("restore", source, tmp_path / "none"))
     assert [frame.shape for frame in pngs(tmp_path / "passes")] == [(64, 80, 3)] * 4
 
 

@@ -100,6 +100,9 @@ class GuidedDeformConv(ModulatedDeformConv):
         groups: see `ModulatedDeformConv`.
     """
 
+    moved: Tensor | None = None
+    """How many pixels samples were moved on average in the last pass of training: nothing bounds it."""
+
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__(channels, channels, groups)
         self.conv_offset = still(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1))
@@ -107,6 +110,8 @@ class GuidedDeformConv(ModulatedDeformConv):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """(N, channels, H, W) convolved where `guide`, of the same shape, says."""
         moves, weights = split(self.conv_offset(guide))
+        if self.training:
+            self.moved = moves.detach().abs().mean()
         return self.sample(x, moves, torch.sigmoid(weights))
 
 

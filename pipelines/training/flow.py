@@ -21,7 +21,7 @@ from pipelines.errors import VSRError
 from pipelines.params import Schedule
 from pipelines.training.crops import FLOW_SCALE, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
 from pipelines.training.initial import mind_changes
-from pipelines.training.loop import Group, Images, Metrics
+from pipelines.training.loop import Group, Images, Metrics, mean_over_ranks
 from pipelines.training.losses import endpoint_error
 
 HIDDEN_WEIGHT = 0.1
@@ -61,7 +61,10 @@ class FlowTask:
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         ref, supp, flow, visible = batch
-        return endpoint_error(network(ref, supp).float(), flow, HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible)
+        weight = HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible
+        # Ranks see more or less of what is visible, and the mean over all of it is what is learnt from.
+        counted = weight.sum()
+        return endpoint_error(network(ref, supp).float(), flow, weight) * (counted / mean_over_ranks(counted))
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
         """`epe`, the endpoint error of visible pixels in pixels of frames reduced by `FLOW_SCALE`, and

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from models.parts.deform import GuidedDeformConv
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
 from pipelines.training.schedules import rate
@@ -89,7 +90,8 @@ def fit(
 
     Args:
         resume: the state of an earlier call with the same task and schedule.
-        on_log: called on every rank after each step with its `loss`, the `rate` and the `gradient` norm.
+        on_log: called on every rank after each step with its `loss`, the `rate`, the `gradient` norm and, for networks with
+            deformable convolutions whose samples may go anywhere, the largest mean `offset` of one in pixels.
         on_validate: called on rank 0 before the first step and every `schedule.validate_every` steps.
         on_checkpoint: called on every rank at the same steps as `on_validate` except the first; the
             state holds references, to be written before the call returns.
@@ -159,12 +161,26 @@ def fit(
             assert task.ema is not None
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - task.ema)
         if on_log is not None:
-            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item()})
+            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item(), **_offset(network)})
         if (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.iterations:
             validate(step + 1)
             if on_checkpoint is not None:
                 on_checkpoint(step + 1, state(step + 1))
     return state(schedule.iterations)
+
+
+def _offset(network: nn.Module) -> Metrics:
+    moved = [conv.moved for conv in network.modules() if isinstance(conv, GuidedDeformConv) and conv.moved is not None]
+    return {"offset": torch.stack(moved).max().item()} if moved else {}
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """A number of every rank, averaged over them, without a gradient."""
+    mean = value.detach().clone()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(mean)
+        mean /= distributed.get_world_size()
+    return mean
 
 
 def kept(state: State) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from pipelines.training.loop import Images, Metrics
 
 _EVERY = 5.0
 _POINTS = 200
+_FAR = 50.0
+"""Pixels; BasicSR warns of the same."""
 
 
 class Tracker(Protocol):
@@ -41,6 +43,7 @@ class Progress:
         self._losses: list[float] = []
         self._validated: Metrics = {}
         self._steps = 0
+        self._warned = False
         self._seconds = 0.0
         self._mark = self._said = time.monotonic()
 
@@ -51,6 +54,12 @@ class Progress:
         self._mark = now
         self._steps += 1
         self._losses.append(metrics["loss"])
+        if metrics.get("offset", 0.0) > _FAR and not self._warned:
+            self._warned = True
+            self._say(
+                f"warning: at step {step} a deformable convolution samples {metrics['offset']:.0f} pixels away on average, which seldom "
+                "ends well: lower `rate` or set `clip_gradients`."
+            )
         if step % self._interval == 0 or step == self._iterations:
             mean = sum(self._losses) / len(self._losses)
             self._losses.clear()

@@ -1,7 +1,7 @@
 """Peak memory of restoring a clip by BasicVSR++: whole, in windows of time, in tiles; and what the cuts change.
 
-`python -m benchmarks.memory [--frames 100] [--lr 180x320] [--tile 96] [--weights FILE] [--cases whole windows …]`. Every case runs in a
-process of its own. Without a file the network has random parameters, whose flow is none: what windows change is then no guide.
+`python -m benchmarks.memory [--frames 100] [--lr 180x320] [--tile 96] [--weights FILE] [--fast] [--cases whole windows …]`. Every case
+runs in a process of its own; `--fast` is channels last and bfloat16. Without a file the network has random parameters, whose flow is none: what windows change is then no guide.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SCALE = 4
 
 def cases(frames: int, tile: int) -> dict[str, dict[str, Any]]:
     """How each case restores a clip of so many frames."""
-    window = max(3, frames // 4)
-    overlap = max(1, min(10, window // 4))
+    window = max(3, min(30, frames // 3))
+    overlap = max(1, min(5, window // 4))
     whole = {"window": frames, "overlap": 0}
     windows = {"window": window, "overlap": overlap}
     tiles = {"tile": tile, "tile_overlap": tile // 6}
@@ -42,11 +42,18 @@ def cases(frames: int, tile: int) -> dict[str, dict[str, Any]]:
 
 
 def main(
-    frames: int = 8, lr: tuple[int, int] = (90, 160), tile: int = 64, weights: Path | None = None, only: Sequence[str] = ()
+    frames: int = 8,
+    lr: tuple[int, int] = (90, 160),
+    tile: int = 64,
+    weights: Path | None = None,
+    fast: bool = False,
+    only: Sequence[str] = (),
 ) -> None:
     """Print the table."""
     found = {name: case for name, case in cases(frames, tile).items() if not only or name in only}
-    print(f"  {NETWORK}, {frames} frames of {lr[1]}x{lr[0]} LR, {THREADS} threads, {weights or 'random parameters'}")
+    print(
+        f"  {NETWORK}, {frames} frames of {lr[1]}x{lr[0]} LR, {THREADS} threads, {weights or 'random parameters'}{', fast' if fast else ''}"
+    )
     print(f"  {'':<74}{'peak GB':>9}{'above start':>13}{'s/frame':>9}   against whole: PSNR dB, largest")
     with tempfile.TemporaryDirectory() as folder:
         given = weights or Path(folder) / "random.safetensors"
@@ -54,7 +61,7 @@ def main(
             _apart({"make": str(given)})
         for number, (name, case) in enumerate(found.items()):
             out = Path(folder) / f"{number}.raw"
-            measured = _apart({"frames": frames, "lr": lr, "weights": str(given), "case": case, "out": str(out)})
+            measured = _apart({"frames": frames, "lr": lr, "weights": str(given), "fast": fast, "case": case, "out": str(out)})
             if name == "whole":
                 whole = out
             compared = _compared(out, whole, lr) if name != "whole" and not case.get("first") and "whole" in found else ""
@@ -87,11 +94,13 @@ def _run(job: dict[str, Any]) -> None:
     import models
     from benchmarks import restoring
     from pipelines.evaluation.restore import restore
+    from pipelines.evaluation.speed import PLAIN, Speed
 
     torch.set_num_threads(THREADS)
     if "make" in job:
         models.save(restoring.network(NETWORK), Path(job["make"]))
         return print("null")
+    speed = Speed(channels_last=True, precision="bfloat16") if job["fast"] else PLAIN
     case, count = dict(job["case"]), job["frames"]
     count = case.pop("first", count)
     clip = restoring.clip(job["frames"], *job["lr"])[:count]
@@ -99,7 +108,7 @@ def _run(job: dict[str, Any]) -> None:
     start = _resident("VmRSS")
     began = time.perf_counter()
     with Path(job["out"]).open("wb") as out:
-        for frame in restore(network, clip, **case):
+        for frame in restore(network, clip, **case, speed=speed):
             out.write(frame)
     seconds = (time.perf_counter() - began) / count
     print(json.dumps({"peak": _resident("VmHWM"), "start": start, "seconds": seconds}))
@@ -118,6 +127,7 @@ if __name__ == "__main__":
     parser.add_argument("--lr", default="90x160", metavar="HxW")
     parser.add_argument("--tile", type=int, default=64)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--fast", action="store_true")
     parser.add_argument("--cases", nargs="+", default=(), choices=list(cases(8, 64)))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -125,4 +135,4 @@ if __name__ == "__main__":
         _run(json.loads(options.job))
     else:
         height, _, width = options.lr.partition("x")
-        main(options.frames, (int(height), int(width)), options.tile, options.weights, options.cases)
+        main(options.frames, (int(height), int(width)), options.tile, options.weights, options.fast, options.cases)

@@ -12,6 +12,7 @@ from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
+from pipelines.params.methods import published_profile
 from pipelines.training.any_scale import any_scale_task
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
@@ -35,8 +36,11 @@ def run(arguments: Namespace) -> None:
     build, facts = task_of(experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
     notes += [note for note in [begin_with(network, start)] if note]
-    if experiment.profile != "published":
-        notes.append(f"profile `{experiment.profile}`, not the published network and recipe: not comparable to published figures")
+    published = published_profile(loaded.methods[experiment.method], experiment.corpus)
+    if experiment.profile != published:
+        notes.append(
+            f"profile `{experiment.profile}` and not `{published}`, the published network and recipe: not comparable to published figures"
+        )
     chosen = {"start": experiment.start, "profile": experiment.profile}
     record = {
         "name": name,

@@ -14,8 +14,9 @@ from pipelines.clips.layouts import vimeo90k
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics as registry
 from pipelines.params import load as load_params
+from pipelines.params.methods import published_profile
 from pipelines.report import published
-from pipelines.report.published import QUANTITIES, SOURCES, TEST_SETS, Published, beside, comparable, headline, load
+from pipelines.report.published import QUANTITIES, SOURCES, TEST_SETS, Published, beside, headline, load
 from pipelines.report.results import Cell, ClipScores, Scores
 
 COUNTS = {
@@ -249,6 +250,23 @@ def test_headlines_are_the_papers_own_claims() -> None:
 # ---------------------------------------------------------------- comparable
 
 
+METHODS = {
+    "bicubic": ("published",),
+    "basicvsr": ("published", "vimeo", "tuned", "vimeo_tuned", "small"),
+    "seem_basicvsr": ("published", "vimeo", "seem_only", "small"),
+    "basicvsr_dcgu": ("published", "small"),
+}
+REDS4: dict[str, object] = {"corpus": "reds", "clips": ("000", "011", "015", "020"), "protocol": "reds4"}
+UDM10: dict[str, object] = {"corpus": "udm10", "clips": tuple(f"{n:03d}" for n in range(10)), "protocol": "udm10"}
+CLOSED: dict[str, object] = {"network": "bicubic", "weights": None}
+HERE: dict[str, object] = {"weights": None, "profile": "vimeo", "trained_on": "vimeo90k/bi_x4"}
+MASKS = {"backend": "sam", "weights": "sam_vit_h", "points_per_side": 8}
+
+
+def comparable(cell: Cell, protocol: str | None = None) -> tuple[bool, str]:
+    return published.comparable(cell, METHODS, protocol)
+
+
 def _cell(**changes: object) -> Cell:
     """BasicVSR's published parameters on Vid4, with changes; `clips` and `protocol` make its scores."""
     clips = changes.pop("clips", ("calendar", "city", "foliage", "walk"))
@@ -265,20 +283,94 @@ def _cell(**changes: object) -> Cell:
 
 
 def test_published_parameters_on_the_published_set_are_comparable() -> None:
-    assert comparable(_cell()) == (True, "published parameters basicvsr_vimeo90k_bi")
-    assert comparable(_cell(weights=None)) == (True, "closed form")
-    recipe = _cell(weights=None, trained_on="vimeo90k/bi_x4")
-    assert comparable(recipe) == (True, "the published network and recipe, trained on vimeo90k under bi_x4")
-    assert comparable(_cell(corpus="reds", clips=("000", "011", "015", "020"), protocol="reds4"))[0]
-    assert comparable(_cell(corpus="udm10", degradation="bd_x4", clips=tuple(f"{n:03d}" for n in range(10)), protocol="udm10"))[0]
-    fits, why = comparable(_cell(degradation="crf25_x4", protocol="compressed"))
-    assert fits and "preset" in why
+    assert comparable(_cell()) == (True, "published parameters basicvsr_vimeo90k_bi, trained on vimeo90k under bi_x4")
+    assert comparable(_cell(**CLOSED)) == (True, "closed form")
+    assert comparable(_cell(**HERE)) == (True, "the published network and recipe, trained on vimeo90k under bi_x4")
+    assert comparable(_cell(**REDS4, weights="basicvsr_reds4"))[0]
+    assert comparable(_cell(**UDM10, weights="basicvsr_vimeo90k_bd", degradation="bd_x4"))[0]
+    for made in (CLOSED, {"weights": None, "trained_on": "reds/crf25_x4"}):
+        fits, why = comparable(_cell(**made, degradation="crf25_x4", protocol="compressed"))
+        assert fits and "preset" in why
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"profile": "small"}, ["profile small"]),
+        (REDS4, "trained on vimeo90k, not on reds"),
+        ({"weights": "basicvsr_reds4"}, "trained on reds, not on vimeo90k"),
+        (UDM10 | {"degradation": "bd_x4"}, "trained under bi_x4"),
+        ({"weights": "basicvsr_vimeo90k_bd"}, "trained under bd_x4"),
+        ({"degradation": "bi_x2"}, "trained under bi_x4"),
+        ({"degradation": "crf25_x4", "protocol": "compressed"}, "trained on vimeo90k, not on reds; trained under bi_x4"),
+        ({"weights": "basicvsr_retired"}, "what the parameters basicvsr_retired were trained on is not known"),
+        ({"weights": "raft_small"}, "what the parameters raft_small were trained on is not known"),
+    ],
+)
+def test_published_parameters_are_held_against_what_they_were_trained_for(changes: dict[str, object], says: str) -> None:
+    assert comparable(_cell(**changes)) == (False, says)
+
+
+@pytest.mark.parametrize(
+    ("network", "corpus", "profile"),
+    [
+        ("basicvsr", "reds", "published"),
+        ("basicvsr", "vimeo90k", "vimeo"),
+        ("basicvsr", "parallax", "published"),
+        ("basicvsr_dcgu", "reds", "published"),
+        ("basicvsr_dcgu", "vimeo90k", "published"),
+        ("bicubic", None, "published"),
+    ],
+)
+def test_each_training_set_has_its_published_profile(network: str, corpus: str | None, profile: str) -> None:
+    assert published_profile(METHODS[network], corpus) == profile
+
+
+def test_only_the_published_profile_of_a_training_set_is_comparable() -> None:
+    for network, profiles in METHODS.items():
+        for trained, setting in ("reds/bi_x4", REDS4), ("vimeo90k/bi_x4", {}):
+            corpus = trained.partition("/")[0]
+            expected = published_profile(profiles, corpus)
+            for profile in profiles:
+                cell = _cell(**{**HERE, **setting, "network": network, "profile": profile, "trained_on": trained})
+                fits, why = comparable(cell)
+                assert fits == (profile == expected), (network, profile, trained)
+                assert fits or why == f"not the published network and recipe (profile {profile}, not {expected})"
+
+
+def test_every_scale_is_comparable_to_a_network_for_all_of_them() -> None:
+    made = {"network": "basicvsr_dcgu", "weights": None, "trained_on": "reds/any scale (1 to 4)"}
+    for degradation in ("bi_x4", "bi_x2_5", "bi_x12"):
+        assert comparable(_cell(**REDS4, **made, degradation=degradation))[0]
+    fits, why = comparable(_cell(**REDS4, **made, degradation="bd_x4"))
+    assert not fits and why == "trained under any scale (1 to 4)"
+    assert "trained on reds, not on vimeo90k" in comparable(_cell(**made))[1]
+
+
+@pytest.mark.parametrize(
+    ("masks", "says"),
+    [
+        (MASKS, ""),
+        (MASKS | {"pred_iou_threshold": 0.88, "sha256": "0" * 64}, ""),
+        ({"backend": "felzenszwalb"}, "masks by felzenszwalb, not by SAM"),
+        (MASKS | {"backend": "sam2", "weights": "local"}, "masks by sam2, not by SAM"),
+        (MASKS | {"weights": "sam_vit_b"}, "masks by SAM with the weights sam_vit_b, not sam_vit_h"),
+        (MASKS | {"points_per_side": 32}, "masks of 32 × 32 points, not of 8 × 8"),
+        (
+            MASKS | {"weights": "local", "points_per_side": 16},
+            "masks by SAM with the weights local, not sam_vit_h; masks of 16 × 16 points, not of 8 × 8",
+        ),
+    ],
+)
+def test_guided_networks_are_held_against_those_with_the_papers_masks(masks: dict[str, object], says: str) -> None:
+    fits, why = comparable(_cell(**HERE, network="seem_basicvsr", masks=masks))
+    assert fits == (not says)
+    assert fits or why == says
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"weights": None, "profile": "small"}, ["profile small, not published"]),
         ({"profile": None}, ["does not say which profile"]),
         (
             {"profile": "small", "weights": None, "trained_on": "parallax/bi_x4"},
@@ -316,7 +408,7 @@ def test_a_protocol_that_was_not_scored_is_not_comparable() -> None:
 @settings(deadline=None)
 @given(st.sampled_from(["2", "3", "4", "8", "2.5", "3.5", "12"]))
 def test_every_scale_of_bi_is_one_convention(scale: str) -> None:
-    assert comparable(_cell(degradation=f"bi_x{scale.replace('.', '_')}"))[0]
+    assert comparable(_cell(**CLOSED, degradation=f"bi_x{scale.replace('.', '_')}"))[0]
 
 
 @pytest.mark.parametrize("name", ["bi_x", "bi_x4_t2", "bi_xx", "blur_bi_x4", "crf25_x2", "bi_x2_5_1"])

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import CLIPS, HOSTILE, METHODS, NOTE, SKIPPED, VERSIONS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
@@ -50,6 +50,7 @@ def _page(params: Params, results: Path, out: Path) -> tuple[ET.Element, str]:
 # ---------------------------------------------------------------- tables
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.sampled_from([20.0, 20.001, 20.004, 20.006, 21.0, 22.5, float("inf")]), max_size=8))
 def test_ranks_are_dense_ranks_of_what_is_shown(values: list[float | None]) -> None:
     shown = pd.Series(values, dtype=float).round(2)
@@ -122,7 +123,7 @@ def test_methods_of_every_kind_are_shown_where_they_are_tested(tmp_path: Path) -
         "dcgu": [None, None],
         "later": ["not run", "not run"],
     }
-    assert rows["seem"].tag == "reduced run (small), masks by felzenszwalb, not by SAM"
+    assert rows["seem"].tag == "profile small, not published; masks by felzenszwalb, not by SAM"
     fabricated.results(root, {"seem": "seem_basicvsr"}, ["bi_x2"])  # from when it was tested there
     _, text = _page(chosen, root, tmp_path / "out")
     for said in (
@@ -329,6 +330,7 @@ def test_the_window_is_where_the_pictures_differ_most() -> None:
     assert pictures.busiest_window(same, 40) == (0, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5))
 def test_enlarging_repeats_pixels(height: int, width: int, times: int) -> None:
     small = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
@@ -388,6 +390,7 @@ def test_pictures_and_videos_keep_to_their_room(params: Params, results: Path, t
     assert text.count("<video") == 3 and "data:video/mp4;base64" in text
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 60), st.data())
 def test_a_region_lies_inside_and_holds_its_window(whole: int, side: int, data: st.DataObject) -> None:
     side = min(side, whole)
@@ -421,6 +424,7 @@ def test_charts_carry_no_date_and_take_the_pages_colours(params: Params, results
     assert charts.quality_over_frames(pair, "nowhere", frames, styles, "two") is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 0.12))
 def test_names_beside_lines_keep_apart_and_in_order(places: list[float], gap: float) -> None:
     moved = charts.spread(places, gap)
@@ -527,8 +531,9 @@ def test_published_figures_stand_beside_and_say_whether_they_compare(tmp_path: P
     assert psnr.published is not None and psnr.published.value == 27.24
     assert psnr.published.difference == pytest.approx((psnr.value or 0) - 27.24)
     assert not psnr.published.comparable
-    assert "not comparable: not the published network and recipe (profile small)" in table.notes[psnr.published.notes[0] - 1]
-    assert table.rows[1].tag == "reduced run (small)" and table.rows[0].tag == ""
+    said = "not comparable: not the published network and recipe (profile small, not published)"
+    assert said in table.notes[psnr.published.notes[0] - 1]
+    assert table.rows[1].tag == "profile small, not published" and table.rows[0].tag == ""
     path = root / "basicvsr_bi" / "vid4" / "bi_x4" / "metrics.json"
     same = {**json.loads(path.read_text()), "profile": "published", "weights": "basicvsr_vimeo90k_bi", "trained_on": None}
     path.write_text(json.dumps(same))

@@ -196,6 +196,15 @@ def test_the_registry_agrees_with_the_publishers_names() -> None:
         assert REGISTRY[name].url + file == official.url
 
 
+def test_published_networks_say_what_they_were_trained_on() -> None:
+    recipes = weights.params.load().recipes
+    known = {name: published.trained_on for name, published in REGISTRY.items() if published.trained_on}
+    assert set(known) == {"basicvsr_reds4", "basicvsr_vimeo90k_bi", "basicvsr_vimeo90k_bd"}
+    for name, trained in known.items():
+        corpus, _, degradation = trained.partition("/")
+        assert corpus in ("reds", "vimeo90k") and name.startswith(f"basicvsr_{corpus}") and degradation in recipes
+
+
 def test_shared_raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (shared_weights / "raft_small_torchvision.pth").exists():
         pytest.skip("needs raft_small_torchvision.pth")

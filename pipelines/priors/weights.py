@@ -39,7 +39,9 @@ class Weights:
     a small file whose content only a commit in the address pins. With `folder`, all of them make
     one folder named like the weights (a model of transformers); otherwise there is one file.
     `ports` are other files that hold the same network's published parameters under the names this
-    project loads; they are accepted from a local folder and never downloaded.
+    project loads; they are accepted from a local folder and never downloaded. `trained_on` says of a
+    network that restores clips what its authors trained it on, `<corpus>/<degradation>` under the names
+    that corpora and recipes have here.
     """
 
     url: str
@@ -47,6 +49,7 @@ class Weights:
     licence: str
     folder: bool = False
     ports: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -56,10 +59,11 @@ def _torchvision(file: str, sha256: str, **ports: str) -> Weights:
     return Weights(_TORCHVISION, {file: sha256}, "BSD-3-Clause", ports={f"{k}.pth": v for k, v in ports.items()})
 
 
-def _openmmlab(file: str) -> Weights:
+def _openmmlab(file: str, trained_on: str) -> Weights:
     """The file name ends in the first 8 digits of its sha256; no more are published."""
     prefix = file.removesuffix(".pth")[-8:]
-    return Weights("https://download.openmmlab.com/mmediting/restorers/basicvsr/", {file: prefix}, "Apache-2.0")
+    url = "https://download.openmmlab.com/mmediting/restorers/basicvsr/"
+    return Weights(url, {file: prefix}, "Apache-2.0", trained_on=trained_on)
 
 
 def _sam(size: str, revision: str, sha256: str, config: str | None = None) -> Weights:
@@ -84,9 +88,9 @@ REGISTRY: dict[str, Weights] = {
         {"spynet_sintel_final-3d2a1287.pth": "3d2a1287666aa71752ebaedc06999212886ef476f77d691a1b0006107088e714"},
         "CC-BY-NC-4.0",
     ),
-    "basicvsr_reds4": _openmmlab("basicvsr_reds4_20120409-0e599677.pth"),
-    "basicvsr_vimeo90k_bi": _openmmlab("basicvsr_vimeo90k_bi_20210409-d2d8f760.pth"),
-    "basicvsr_vimeo90k_bd": _openmmlab("basicvsr_vimeo90k_bd_20210409-0154dd64.pth"),
+    "basicvsr_reds4": _openmmlab("basicvsr_reds4_20120409-0e599677.pth", "reds/bi_x4"),
+    "basicvsr_vimeo90k_bi": _openmmlab("basicvsr_vimeo90k_bi_20210409-d2d8f760.pth", "vimeo90k/bi_x4"),
+    "basicvsr_vimeo90k_bd": _openmmlab("basicvsr_vimeo90k_bd_20210409-0154dd64.pth", "vimeo90k/bd_x4"),
     "sam_vit_b": _sam(
         "base",
         "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",

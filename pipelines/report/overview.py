@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.params import Params
 from pipelines.report import tables
 from pipelines.report.results import Cell, Scores
 from pipelines.report.statistics import Spread, over_seeds, paired, verdict
@@ -92,26 +93,26 @@ COLUMNS = [
 COLUMNS += ["reference", "difference", "low", "high", "published", "comparable", "notes"]
 
 
-def long(pairs: Iterable[Pair], methods: Sequence[str], cells: Sequence[Cell]) -> pd.DataFrame:
+def long(params: Params, pairs: Iterable[Pair], methods: Sequence[str], cells: Sequence[Cell]) -> pd.DataFrame:
     """Every value, one per row: method x corpus x degradation x protocol x metric x clip, `clip` empty for the mean.
 
     `missing` says why there is no value; a method that does not apply to a pair has one row. On the rows of means stand the
     `difference` to the method `reference` with the ends of its interval, and the `published` figure with whether it is
     comparable. What a method costs is there as metrics without a protocol.
     """
-    rows = [row for pair in pairs for row in _rows(pair, methods, cells)]
+    rows = [row for pair in pairs for row in _rows(params, pair, methods, cells)]
     numbers = ["value", "difference", "low", "high", "published"]
     return (
         pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(numbers, float)).astype({"frames": "Int64", "lossless": "Int64"})
     )
 
 
-def csv(pairs: Iterable[Pair], methods: Sequence[str], cells: Sequence[Cell]) -> str:
+def csv(params: Params, pairs: Iterable[Pair], methods: Sequence[str], cells: Sequence[Cell]) -> str:
     """`long` as CSV, values in full."""
-    return long(pairs, methods, cells).to_csv(index=False, lineterminator="\n")
+    return long(params, pairs, methods, cells).to_csv(index=False, lineterminator="\n")
 
 
-def _rows(pair: Pair, methods: Sequence[str], cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+def _rows(params: Params, pair: Pair, methods: Sequence[str], cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
     here = [cell for cell in cells if (cell.corpus, cell.degradation) == (pair.corpus, pair.degradation)]
     for cell in here:
         if not cell.applicable:
@@ -133,7 +134,7 @@ def _rows(pair: Pair, methods: Sequence[str], cells: Sequence[Cell]) -> Iterator
                 if entry.difference:
                     mean |= {"reference": table.reference, "difference": entry.difference.mean}
                     mean |= {"low": entry.difference.low, "high": entry.difference.high}
-                if beside := tables.beside(cell, table.pair.protocol, entry, []):
+                if beside := tables.beside(params, cell, table.pair.protocol, entry, []):
                     mean |= {"published": beside.value, "comparable": "yes" if beside.comparable else "no"}
                 yield mean
                 for clip, one in sorted(scores.clips.items()):

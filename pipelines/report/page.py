@@ -111,7 +111,7 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "index.html", environment.get_template("page.html.j2").render(content))
     _write(out / "report.md", _markdown(params, cells, versions))
-    _write(out / "results.csv", overview.csv(pairs, methods, cells))
+    _write(out / "results.csv", overview.csv(params, pairs, methods, cells))
     dvc_metrics.write(cells, params, out / "dvc")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,14 @@ from pipelines.clips.layouts import reds, testsets, vimeo90k
 from pipelines.clips.layouts.published import Alike
 from pipelines.errors import VSRError
 from pipelines.evaluation import protocols
+from pipelines.params.methods import published_profile
+from pipelines.priors import weights
 from pipelines.report.results import Cell
 
 FILE = Path(__file__).with_name("published.csv")
+
+Methods = Mapping[str, Container[str]]
+"""The profiles that methods have, as `methods` of params.yaml."""
 
 
 @dataclass(frozen=True)
@@ -420,11 +425,12 @@ def _setting_of(figure: Published) -> tuple[str, ...]:
     return (figure.source, figure.table, figure.degradation, figure.channel)
 
 
-def comparable(cell: Cell, protocol: str | None = None) -> tuple[bool, str]:
+def comparable(cell: Cell, methods: Methods, protocol: str | None = None) -> tuple[bool, str]:
     """Whether a result has the setting of a published figure: test set, degradation, what is scored, and how the network was made.
 
     Args:
         cell: a result.
+        methods: of params.yaml.
         protocol: the one that it is read by, the leading one by default.
 
     Returns:
@@ -436,16 +442,12 @@ def comparable(cell: Cell, protocol: str | None = None) -> tuple[bool, str]:
     if not cell.applicable:
         return False, f"not evaluated: {cell.reason}"
     protocol = protocol or cell.lead_protocol or ""
-    reasons = [reason for why in _DIFFERENCES for reason in why(cell, protocol)]
+    reasons = [*_of_the_network(cell, methods), *(reason for why in _DIFFERENCES for reason in why(cell, protocol))]
     if reasons:
         return False, "; ".join(reasons)
-    made = (
-        f"published parameters {cell.weights}"
-        if cell.weights
-        else f"the published network and recipe, trained on {cell.trained_on.replace('/', ' under ')}"
-        if cell.trained_on
-        else "closed form"
-    )
+    trained = _trained_on(cell)
+    made = f"published parameters {cell.weights}" if cell.weights else "the published network and recipe"
+    made = f"{made}, trained on {trained.replace('/', ' under ')}" if trained else "closed form"
     convention = _convention(cell.degradation)
     return True, "; ".join(filter(None, (made, convention.caveat if convention else "")))
 
@@ -480,30 +482,61 @@ def _of_the_protocol(cell: Cell, protocol: str) -> list[str]:
     return []
 
 
-def _of_the_network(cell: Cell, protocol: str) -> list[str]:
+def _of_the_network(cell: Cell, methods: Methods) -> list[str]:
     if cell.profile is None:
         return ["the result does not say which profile it is of, evaluate again"]
-    reasons = [] if cell.profile == "published" else [f"not the published network and recipe (profile {cell.profile})"]
-    if cell.trained_on and not cell.weights:
-        trained, _, degraded = cell.trained_on.partition("/")
-        needed = "reds" if _test_set(cell.corpus) == "reds4" or cell.degradation.startswith("crf") else "vimeo90k"
-        if trained != needed:
-            reasons.append(f"trained on {trained}, not on {needed}")
-        # One network for all scales is trained under bicubic reduction, as those of the papers.
-        if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
-            reasons.append(f"trained under {degraded}")
-    if cell.masks and not of_sam(cell.masks):
-        reasons.append(f"guided by masks of {cell.masks['backend']}, not of SAM")
+    other = other_profile(cell, methods)
+    reasons = [f"not the published network and recipe ({other})"] if other else []
+    return reasons + _of_the_training(cell) + other_masks(cell)
+
+
+def _of_the_training(cell: Cell) -> list[str]:
+    known = _trained_on(cell)
+    if known is None:
+        return [f"what the parameters {cell.weights} were trained on is not known"] if cell.weights else []
+    trained, _, degraded = known.partition("/")
+    needed = "reds" if _test_set(cell.corpus) == "reds4" or cell.degradation.startswith("crf") else "vimeo90k"
+    reasons = [] if trained == needed else [f"trained on {trained}, not on {needed}"]
+    # One network for all scales is trained under bicubic reduction, as those of the papers.
+    if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
+        reasons.append(f"trained under {degraded}")
     return reasons
 
 
-def of_sam(masks: Mapping[str, object]) -> bool:
-    """Whether masks are by the model that the papers guide networks with: SAM, the first of that name."""
-    return bool(masks["backend"] == "sam")
+def _trained_on(cell: Cell) -> str | None:
+    """What a network was trained on, here or by who published its parameters; None in closed form, or where it is not known."""
+    if cell.weights is None:
+        return cell.trained_on
+    known = weights.REGISTRY.get(cell.weights)
+    return known.trained_on if known else None
+
+
+def other_profile(cell: Cell, methods: Methods) -> str | None:
+    """Which profile a result is of where that is not the published one; parameters that are published have no profile."""
+    if cell.weights or cell.profile is None:
+        return None
+    corpus = cell.trained_on.partition("/")[0] if cell.trained_on else None
+    expected = published_profile(methods.get(cell.network, ()), corpus)
+    return None if cell.profile == expected else f"profile {cell.profile}, not {expected}"
+
+
+SAM, POINTS = "sam_vit_h", 8
+"""What makes the masks that guide SEEM: SAM with ViT-H, asked for what is at a grid of so many points each way."""
+
+
+def other_masks(cell: Cell) -> list[str]:
+    """In what the masks that guide a network are not those of SEEM's paper; none without masks."""
+    masks = cell.masks
+    if not masks:
+        return []
+    if masks["backend"] != "sam":
+        return [f"masks by {masks['backend']}, not by SAM"]
+    found, points = masks["weights"], masks["points_per_side"]
+    differences = [] if found == SAM else [f"masks by SAM with the weights {found}, not {SAM}"]
+    return differences + ([] if points == POINTS else [f"masks of {points} × {points} points, not of {POINTS} × {POINTS}"])
 
 
 _DIFFERENCES: tuple[Callable[[Cell, str], list[str]], ...] = (
-    _of_the_network,
     _of_the_test_set,
     _of_the_degradation,
     _of_the_protocol,

@@ -271,9 +271,9 @@ def suite(params: Params, key: str, cells: Iterable[Cell]) -> Table:
                 continue
             own = [note for note in cell.notes if note not in shared] + _lossless(scores)
             entries = explained(ranked[place][index], scores, notes)
-            entries = tuple(replace(entry, published=beside(cell, pair.protocol, entry, notes)) for entry in entries)
+            entries = tuple(replace(entry, published=beside(params, cell, pair.protocol, entry, notes)) for entry in entries)
             places.append(Place(entries, None, footnotes(own, notes)))
-        rows.append(Row(method, _trained_on(found), tuple(places), common, _reduced(found)))
+        rows.append(Row(method, _trained_on(found), tuple(places), common, _other(params, found)))
     return Table(key, chosen.title, metrics, pairs, tuple(rows), tuple(notes))
 
 
@@ -324,7 +324,7 @@ def _why_skipped(metric: Heading, scores: Scores) -> str:
 UNITS = {"1e-3": "10⁻³"}  # as published, and as the registry has it
 
 
-def beside(cell: Cell, protocol: str, entry: Entry, notes: list[str]) -> Beside | None:
+def beside(params: Params, cell: Cell, protocol: str, entry: Entry, notes: list[str]) -> Beside | None:
     """The first figure that was published for a value; a footnote says where, and what else was."""
     if entry.value is None:
         return None
@@ -332,7 +332,7 @@ def beside(cell: Cell, protocol: str, entry: Entry, notes: list[str]) -> Beside 
     figures = [figure for figure in figures if UNITS.get(figure.unit, figure.unit) == entry.metric.unit]
     if not figures:
         return None
-    like, why = published.comparable(cell, protocol)
+    like, why = published.comparable(cell, params.methods, protocol)
     first, *others = figures
     said = [f"published in {first.where} ({first.setting})", first.note, first.doubt]
     said += [f"also {other.text} in {other.where}" for other in others]
@@ -367,11 +367,12 @@ def _trained_on(cells: Iterable[Cell | None]) -> str:
     return "trained on " + ", ".join(pair.replace("/", " · ") for pair in pairs) if pairs else ""
 
 
-def _reduced(cells: Sequence[Cell | None]) -> str:
-    profiles = sorted({cell.profile for cell in cells if cell and cell.profile not in (None, "published")})
-    masks = sorted({cell.masks["backend"] for cell in cells if cell and cell.masks and not published.of_sam(cell.masks)})
-    said = [f"reduced run ({', '.join(map(str, profiles))})"] if profiles else []
-    return ", ".join([*said, *(f"masks by {backend}, not by SAM" for backend in masks)])
+def _other(params: Params, cells: Iterable[Cell | None]) -> str:
+    """How a method is not the one that the papers have."""
+    found = [cell for cell in cells if cell]
+    profiles = {other for cell in found if (other := published.other_profile(cell, params.methods))}
+    masks = {other for cell in found for other in published.other_masks(cell)}
+    return "; ".join([*sorted(profiles), *sorted(masks)])
 
 
 def scored(pair: Pair, methods: Sequence[str], cells: Iterable[Cell]) -> list[tuple[str, list[tuple[Cell, Scores]]]]:

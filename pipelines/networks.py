@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,32 @@ def load(path: Path, expect: str | None = None) -> Network:
         return models.load(path, expect)
     except ValueError as error:
         raise VSRError(str(error)) from error
+
+
+def load_as(path: Path, name: str, options: Mapping[str, Any]) -> Network:
+    """The network that `create` makes with these options, with the parameters of a checkpoint.
+
+    Raises:
+        VSRError: as `create` and `load`, or the checkpoint is of other options.
+    """
+    wanted = create(name, **options).options
+    network = load(path, expect=name)
+    found = network.options
+    other = [option for option in wanted if found[option] != wanted[option]]
+    if other:
+        has, asked = (" and ".join(f"{option} {values[option]!r}" for option in other) for values in (found, wanted))
+        raise VSRError(
+            f"{path} is a checkpoint of {name} with {has}, not {asked}: choose other weights or other options in params.yaml."
+        )
+    return network
+
+
+def parts(network: Network) -> list[str]:
+    """The names of its outermost modules that have parameters and are networks of their own, such as a flow network, or
+    what one begins with, as EDVR does with IconVSR's extractor."""
+    kinds = tuple(registry.NETWORKS.values())
+    return [
+        name
+        for name, child in network.named_children()
+        if any(issubclass(kind, type(child)) for kind in kinds) and any(True for _ in child.parameters())
+    ]

@@ -19,7 +19,7 @@ def run(arguments: Namespace) -> None:
     baseline = params.entry("baseline", loaded.baselines, name)
     profile = loaded.methods[baseline.method][baseline.profile]
     if baseline.weights:
-        network = networks.load(weights.resolve(baseline.weights))
+        network = networks.load_as(weights.resolve(baseline.weights), baseline.method, profile.options)
         note = f"published parameters {baseline.weights}"
     else:
         network = networks.create(baseline.method, **profile.options)

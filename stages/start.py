@@ -32,10 +32,10 @@ def run(arguments: Namespace) -> None:
         train(stage, build, start.training, network, record, out)
     else:
         assert start.weights
-        path = weights.resolve(start.weights)
+        network = networks.load_as(weights.resolve(start.weights), start.network, start.options)
         stage = begin(f"start@{name}")
         record |= {"run_key": stage.run_key, "notes": [f"flow network with the published parameters {start.weights}"]}
-        product.write(out, networks.load(path), record)
+        product.write(out, network, record)
     end(stage)
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import models
 from pipelines import params
 from pipelines.errors import VSRError
+from pipelines.training import parts
 
 SHIPPED = params.ROOT / "params.yaml"
 
@@ -21,6 +24,72 @@ def test_shipped_params_are_valid() -> None:
     assert loaded.recipes["bi_x4"][0].op == "bicubic"
     published = loaded.methods["basicvsr"]["published"].training
     assert published and (published.iterations, published.batch, published.clip_length) == (300_000, 8, 15)
+
+
+@pytest.mark.parametrize(
+    ("method", "profile", "recipe"),
+    [
+        ("edvr_m", "vimeo_without_tsa", (600_000, 32, 7, False, 4e-4, "sum", 0.999)),
+        ("edvr_m", "vimeo", (600_000, 32, 7, False, 4e-4, "sum", 0.999)),
+        ("edvr_l", "vimeo_tuned", (100_000, 4, 7, False, 2e-5, "mean", None)),
+        ("seem_edvr", "vimeo", (100_000, 4, 7, False, 1e-4, "mean", None)),
+        ("basicvsr", "vimeo_tuned", (100_000, 6, 7, True, 2e-5, "mean", None)),
+        ("seem_basicvsr", "vimeo", (100_000, 6, 7, True, 1e-4, "mean", None)),
+        ("seem_basicvsr", "vimeo_forward_only", (100_000, 6, 7, True, 1e-4, "mean", None)),
+        ("seem_basicvsr", "vimeo_backward_only", (100_000, 6, 7, True, 1e-4, "mean", None)),
+    ],
+)
+def test_recipes_on_vimeo90k(method: str, profile: str, recipe: tuple[object, ...]) -> None:
+    """SEEM's Tables 3 to 6 are of networks trained on Vimeo-90K, EDVR in its wide form on windows of 7 frames."""
+    found = params.load(SHIPPED).methods[method][profile].training
+    assert found is not None and found.crop == 64 and found.final_rate == 1e-7
+    assert (found.iterations, found.batch, found.clip_length, found.mirror, found.rate, found.reduction, found.ema) == recipe
+
+
+def test_a_control_learns_at_the_rates_of_what_seem_is_added_to() -> None:
+    """As long, on as much, from the same network; parameters that both have learn alike, and nothing stands still."""
+    methods = params.load(SHIPPED).methods
+    for control, profile, guided, of in (
+        ("edvr_m", "tuned", "seem_edvr", "published"),
+        ("edvr_l", "vimeo_tuned", "seem_edvr", "vimeo"),
+        ("basicvsr", "tuned", "seem_basicvsr", "published"),
+        ("basicvsr", "vimeo_tuned", "seem_basicvsr", "vimeo"),
+    ):
+        one, other = methods[control][profile], methods[guided][of]
+        assert one.training and other.training
+        apart = {"rate": 0, "parts": []}
+        assert one.training.model_copy(update=apart) == other.training.model_copy(update=apart)
+        with torch.device("meta"):
+            alone, with_seem = (models.create(name, **chosen.options) for name, chosen in ((control, one), (guided, other)))
+        rates = []
+        for network, recipe in ((alone, one.training), (with_seem, other.training)):
+            found = parts.groups(network, recipe)
+            names = {id(parameter): name for name, parameter in network.named_parameters()}
+            rates.append({names[id(p)]: recipe.rate * group.factor for group in found for p in group.parameters})
+            assert not any(group.frozen for group in found)
+        own, beside = rates
+        assert {name for name in beside if not name.startswith("seem.")} == set(own)
+        assert [beside[name] for name in own] == pytest.approx(list(own.values()))
+
+
+@pytest.mark.parametrize(
+    ("method", "profile", "parameters"),
+    [
+        ("edvr_m", "vimeo", 3_316_515),
+        ("edvr_l", "vimeo_tuned", 20_699_363),
+        ("basicvsr", "vimeo_tuned", 6_291_311),
+        ("seem_edvr", "vimeo", 20_699_363 + 1_854_488),
+        ("seem_basicvsr", "vimeo_forward_only", 6_291_311 + 149_440 + 2 * 111_300),
+        ("seem_basicvsr", "vimeo_backward_only", 6_291_311 + 149_440 + 2 * 111_300),
+    ],
+)
+def test_networks_of_vimeo90k_are_those_of_the_papers(method: str, profile: str, parameters: int) -> None:
+    with torch.device("meta"):
+        network = models.create(method, **params.load(SHIPPED).methods[method][profile].options)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    if profile.endswith("_only"):
+        (branch,) = {name.split("_")[0] for name in network.seem if name != "fr"}  # type: ignore[union-attr]
+        assert f"vimeo_{branch}_only" == profile
 
 
 @pytest.mark.parametrize(

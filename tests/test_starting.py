@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from moving import flow, hr_store, lr_store, training
 from torch import Tensor
 
 import models
 from models import Network
+from pipelines import params
 from pipelines.errors import VSRError
+from pipelines.priors import weights
+from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from pipelines.training.restoration import first_network, restoration_task
 from pipelines.training.starting import begin_with
+from stages import adopt
+from stages import start as starting
 
 BASICVSR = {"channels": 4, "blocks": 1, "upsample_channels": 4}
 EDVR = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
@@ -43,9 +51,9 @@ def check(network: Network, taken: dict[str, Tensor], prefix: str = "") -> None:
 
 def test_a_flow_network_goes_into_its_place(tmp_path: Path) -> None:
     start, state = made(tmp_path, "spynet")
-    for name, options in (("basicvsr", BASICVSR), ("iconvsr", ICONVSR)):
+    for name, options, more in (("basicvsr", BASICVSR, ""), ("iconvsr", ICONVSR, "; its edvr begins at random")):
         network = models.create(name, **options)
-        assert begin_with(network, start) == "its spynet begins with spynet_5 (trained somehow)"
+        assert begin_with(network, start) == f"its spynet begins with spynet_5 (trained somehow){more}"
         check(network, state, "spynet.")
     task = restoration_task("basicvsr", BASICVSR, training(parts=flow(2, 0.5)), *stores(tmp_path), start)
     check(task.network, state, "spynet.")
@@ -119,6 +127,33 @@ def test_two_networks_join_in_a_third(tmp_path: Path) -> None:
     check(network, {name: value for name, value in of_edvr.items() if not name.startswith(unused)}, "edvr.")
 
 
+def test_an_extractor_without_a_flow_network(tmp_path: Path) -> None:
+    edvr, _ = made(tmp_path, "edvr_m", **EDVR)
+    note = begin_with(models.create("iconvsr", **ICONVSR), edvr)
+    assert note.startswith("its edvr begins with edvr_m_5 (trained somehow); not used of it: ")
+    assert note.endswith("conv_last; its spynet begins at random")
+
+
+def test_iconvsr_begins_on_vimeo90k_with_networks_that_are_trained_there(tmp_path: Path) -> None:
+    """As wide as published; what is without TSA is what EDVR-M is begun with."""
+    methods = params.load(params.ROOT / "params.yaml").methods
+    options = {name: profile.options for name, profile in methods["edvr_m"].items()}
+    without, state = made(tmp_path, "edvr_m", seed=1, **options["vimeo_without_tsa"])
+    edvr = models.create("edvr_m", **options["vimeo"])
+    note = begin_with(edvr, without)
+    assert note == "begins with edvr_m_1 (trained somehow); not used of it: fusion; new: fusion"
+    check(edvr, {name: value for name, value in state.items() if not name.startswith("fusion.")})
+
+    trained, of_edvr = made(tmp_path, "edvr_m", **options["vimeo"])
+    flow_network, of_flow = made(tmp_path, "spynet")
+    network = models.create("iconvsr", **methods["iconvsr"]["vimeo"].options)
+    assert "at random" not in begin_with(network, join(tmp_path, flow_network, trained))
+    check(network, of_flow, "spynet.")
+    own = {name for name in network.state_dict() if name.startswith("edvr.")}
+    check(network, {name: value for name, value in of_edvr.items() if f"edvr.{name}" in own}, "edvr.")
+    assert own == {f"edvr.{name}" for name in of_edvr if f"edvr.{name}" in own}
+
+
 def test_the_later_of_two_networks_wins(tmp_path: Path) -> None:
     base, state = made(tmp_path, "basicvsr", **BASICVSR)
     flow_network, of_flow = made(tmp_path, "spynet")
@@ -129,13 +164,28 @@ def test_the_later_of_two_networks_wins(tmp_path: Path) -> None:
     check(network, of_flow, "spynet.")
 
 
+def scratch(folder: Path) -> Path:
+    """As `stages.scratch` leaves it."""
+    (folder / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "parts": []}))
+    return folder
+
+
 def test_scratch_is_nothing(tmp_path: Path) -> None:
-    (tmp_path / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "parts": []}))
     torch.manual_seed(0)
     network = models.create("basicvsr", **BASICVSR)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert begin_with(network, tmp_path) == ""
+    assert begin_with(network, scratch(tmp_path)) == "its spynet begins at random"
     check(network, before)
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name not in ("bicubic", "spynet")])
+def test_what_begins_at_random_is_said_of_every_network(tmp_path: Path, name: str) -> None:
+    with torch.device("meta"):
+        network = models.create(name)
+    outermost = {key.partition(".")[0] for key in network.state_dict()}
+    expected = [f"its {part} begins at random" for part in ("edvr", "spynet") if part in outermost]
+    assert begin_with(network, scratch(tmp_path)) == "; ".join(expected)
+    assert len(expected) == (2 if name == "iconvsr" else 0 if "edvr" in name else 1)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +233,64 @@ def test_networks_that_do_not_fit(
 def test_a_folder_without_a_network(tmp_path: Path) -> None:
     with pytest.raises(VSRError, match="holds no trained network"):
         begin_with(models.create("basicvsr", **BASICVSR), tmp_path)
+
+
+# ---------------------------------------------------------------- published parameters
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where `stages.adopt` and `stages.start` work on small networks, and take `<name>.pth` for the weights `<name>`."""
+    tree = yaml.safe_load((params.ROOT / "params.yaml").read_text())
+    tree["methods"]["edvr_m"] |= {f"frames_{frames}": {"options": {**EDVR, "frames": frames}} for frames in (3, 5)}
+    for profile in ("frames_3", "frames_5"):
+        tree["baselines"][profile] = {"method": "edvr_m", "profile": profile, "weights": "mine"}
+        options = tree["methods"]["edvr_m"][profile]["options"]
+        tree["starts"][f"start_{profile}"] = {"network": "edvr_m", "options": options, "corpus": "parallax", "weights": "mine"}
+    tree["starts"]["flow"] = {"network": "spynet", "corpus": "parallax", "weights": "mine"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(weights.REGISTRY, "mine", weights.Weights("https://nowhere.example/", {"mine.pth": None}, "Apache-2.0"))
+    for stage in (adopt, starting):
+        monkeypatch.setattr(stage, "begin", lambda name: Stage(name, f"key of {name}", {}, {}, tmp_path / "work"))
+        monkeypatch.setattr(stage, "data", tmp_path.joinpath)
+    return tmp_path
+
+
+def publish(folder: Path, name: str, **options: Any) -> dict[str, Tensor]:
+    """Random parameters of a network as BasicSR publishes them: their names and shapes are all that says what they are of."""
+    torch.manual_seed(3)
+    state = {key: torch.randn_like(value) for key, value in models.create(name, **options).state_dict().items()}
+    torch.save({"params": state}, folder / "mine.pth")
+    return state
+
+
+STAGES = [(adopt, "baseline", "frames_3", "frames_5"), (starting, "start", "start_frames_3", "start_frames_5")]
+
+
+@pytest.mark.parametrize(("stage", "argument", "fitting", "other"), STAGES)
+def test_published_parameters_are_those_of_the_network_that_is_named(
+    published: Path, stage: ModuleType, argument: str, fitting: str, other: str
+) -> None:
+    state = publish(published, "edvr_m", **EDVR)
+    stage.run(Namespace(**{argument: fitting}))
+    check(models.load(published / "trained" / fitting / product.WEIGHTS), state)
+    record = product.read(published / "trained" / fitting)
+    assert (record["method"], record["network"]) == ("edvr_m", "edvr_m") and record["params"]["options.frames"] == 3
+    with pytest.raises(VSRError, match=r"mine\.pth is a checkpoint of edvr_m with frames 3, not frames 5: choose other weights"):
+        stage.run(Namespace(**{argument: other}))
+    publish(published, "basicvsr", **BASICVSR)
+    with pytest.raises(VSRError, match=r"mine\.pth looks like a checkpoint of basicvsr, not of edvr_m"):
+        stage.run(Namespace(**{argument: fitting}))
+    assert not (published / "trained" / other).exists()
+
+
+def test_a_flow_network_is_no_other(published: Path) -> None:
+    state = publish(published, "spynet")
+    starting.run(Namespace(start="flow"))
+    check(models.load(published / "trained" / "flow" / product.WEIGHTS), state)
+    publish(published, "basicvsr", **BASICVSR)
+    with pytest.raises(VSRError, match=r"looks like a checkpoint of basicvsr, not of spynet"):
+        starting.run(Namespace(start="flow"))

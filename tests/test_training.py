@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, hr_store, lr_store, schedule, store, training
+from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, hr_store, lr_store, picture, schedule, store, training
 from torch import Tensor, nn
 
 import models
@@ -23,7 +23,7 @@ from models.parts.warp import flow_warp
 from pipelines.clips.store import Store, assemble
 from pipelines.errors import VSRError
 from pipelines.params import Period, Training
-from pipelines.training import loop
+from pipelines.training import loop, validation
 from pipelines.training.crops import FlowCrops, Orientation, PairCrops
 from pipelines.training.flow import FlowTask, flow_task
 from pipelines.training.initial import stay_near_the_base
@@ -358,6 +358,67 @@ def test_validation_is_that_of_the_kept_weights_on_schedule(hr: Store, lr: Store
     metrics = validated[0][0]
     assert metrics["psnr"] == pytest.approx(luma_psnr("restored"), abs=0.5)
     assert metrics["psnr"] - metrics["gain"] == pytest.approx(luma_psnr("bicubic"), abs=0.5)
+
+
+class Enlarged(models.Network):
+    """Bicubic times a learnt gain; counts what it restores."""
+
+    scale = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.base = models.create("bicubic", scale=4)
+        self.restored = 0
+
+    def forward(self, clip: Tensor) -> Tensor:
+        self.restored += 1
+        return self.gain * self.base(clip)
+
+
+def in_splits(folder: Path, splits: dict[str, str]) -> tuple[Store, Store]:
+    """Clips by name and split, unlike each other, and the same smaller by four."""
+    frames = {name: [picture(t, seed, 32, 48) for t in range(3)] for seed, name in enumerate(splits)}
+    hr = {name: (split, [{"rgb": frame} for frame in frames[name]]) for name, split in splits.items()}
+    lr = {name: (split, [{"rgb": frame[::4, ::4].copy()} for frame in frames[name]]) for name, split in splits.items()}
+    return store(folder / "hr", hr), store(folder / "lr", lr)
+
+
+def bicubic_psnr(hr: Store, lr: Store, clip: str) -> float:
+    """On Y, the mean over the frames of a clip."""
+    found = []
+    for t in range(hr.clips[clip].frames):
+        small = torch.tensor(lr.frame(clip, t)).permute(2, 0, 1)[None] / 255
+        enlarged = (models.create("bicubic", scale=4)(small).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
+        error = (enlarged.astype(float) - hr.frame(clip, t)) @ (np.array([65.481, 128.553, 24.966]) / 255)
+        found.append(-10 * math.log10((error**2).mean() / 255**2))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(("split", "seen"), [("test", 8), ("validation", 11)])
+def test_of_many_test_clips_the_first_are_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, seen: int
+) -> None:
+    """Of a validation split all are, of the test split that stands in for one the first eight; two are kept to be shown."""
+    names = [f"z{9 - index % 10}_{index}" for index in range(11)]  # in the store's order, not that of their names
+    hr, lr = in_splits(tmp_path, {"a": "train", **dict.fromkeys(names, split), **({"t": "test"} if split != "test" else {})})
+    assert [clip.name for clip in validation.clips(lr)] == names[:seen]
+    kept: list[validation.Compared] = []
+    images = validation.images
+
+    def look(found: list[validation.Compared], step: int) -> loop.Images:
+        kept.extend(found)
+        return images(found, step)
+
+    monkeypatch.setattr(validation, "images", look)
+    network = Enlarged()
+    with torch.no_grad():
+        metrics, shown = Restoration(network, training(parts=[]), hr, lr).validate(network, torch.device("cpu"), 0)
+    assert network.restored == seen and metrics["gain"] == 0
+    assert metrics["psnr"] == pytest.approx(np.mean([bicubic_psnr(hr, lr, name) for name in names[:seen]]), abs=1e-6)
+    assert [bool(one.frames) for one in kept] == [True] * 2 + [False] * (seen - 2)
+    assert set(shown) == {f"{name}/{part}" for name in names[:2] for part in ("lr", "bicubic", "restored", "truth")}
+    assert all(np.array_equal(shown[f"{name}/truth"], hr.frame(name, 1)) for name in names[:2])
 
 
 class Broken:

@@ -81,7 +81,7 @@ class AnyScaleRestoration(Supervised):
                 hr = to_planes(window.of(self._hr)).to(device)
                 lr, truth = pair(hr[None], (window.height // scale, window.width // scale))
                 restored = self.restored(network, lr[0], size=(window.height, window.width))
-                found.append(validation.compare(clip.name, lr[0], restored, truth[0]))
+                found.append(validation.compare(clip.name, lr[0], restored, truth[0], shown=len(found) < validation.SHOWN))
             means.append(validation.metrics(found))
             metrics[f"psnr_x{scale}"] = means[-1]["psnr"]
         both = {name: float(np.mean([mean[name] for mean in means])) for name in ("psnr", "gain")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -22,8 +23,8 @@ def begin_with(network: Network, folder: Path) -> str:
     Outermost modules are taken whole or, where the two have no name in common, not at all.
 
     Returns:
-        A note of what it begins with, what in it is new and what it has no use for; empty if the folder
-        holds none, as `scratch` does.
+        A note of what it begins with, what it has no use for, what in it is new, and which of its parts that are
+        networks of their own begin at random, as none in the folder is theirs; empty if there is nothing to say.
 
     Raises:
         VSRError: there is no network in the folder, one differs within a module, or nothing of one fits.
@@ -47,14 +48,22 @@ def begin_with(network: Network, folder: Path) -> str:
         unused = [module for module in given if module not in moved]
         if unused:
             notes.append(f"not used of it: {', '.join(unused)}")
+    untouched = [part for part in networks.parts(network) if not _begun(part, taken)]
     # Where only parts are given, all else is new anyway.
     new = [
         prefix + module
         for prefix, scope in scopes.items()
         for module in _by_module(scope)
-        if not any(name == prefix + module or name.startswith(f"{prefix}{module}.") for name in taken)
+        if prefix + module not in untouched and not _begun(prefix + module, taken)
     ]
-    return "; ".join([*notes, *([f"new: {', '.join(new)}"] if new else [])])
+    if new:
+        notes.append(f"new: {', '.join(new)}")
+    return "; ".join([*notes, *(f"its {part} begins at random" for part in untouched)])
+
+
+def _begun(module: str, taken: Iterable[str]) -> bool:
+    """Whether a module, or anything in it, is among those taken."""
+    return any(name == module or name.startswith(f"{module}.") for name in taken)
 
 
 def _by_module(network: nn.Module) -> dict[str, State]:

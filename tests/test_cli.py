@@ -176,7 +176,7 @@ def test_every_command_has_help(vsr: Vsr, command: str) -> None:
         ["degrade", "here"],
         ["degrade", "here", "out"],
         ["degrade", "here", "out", "--recipe", "bi_x4", "--sharpen"],
-        ["restore", "here", "out"],
+        ["restore", "here"],
         ["restore", "here", "out", "--method", "bicubic", "--window", "0"],
         ["restore", "here", "out", "--method", "bicubic", "--overlap", "-1"],
         ["restore", "here", "out", "--method", "bicubic", "--window", "many"],

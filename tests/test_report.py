@@ -123,7 +123,7 @@ def test_methods_of_every_kind_are_shown_where_they_are_tested(tmp_path: Path) -
         "dcgu": [None, None],
         "later": ["not run", "not run"],
     }
-    assert rows["seem"].tag == "profile small, not published; masks by felzenszwalb, not by SAM"
+    assert rows["seem"].tag == "profile small; masks by felzenszwalb, not by SAM"
     fabricated.results(root, {"seem": "seem_basicvsr"}, ["bi_x2"])  # from when it was tested there
     _, text = _page(chosen, root, tmp_path / "out")
     for said in (
@@ -533,7 +533,7 @@ def test_published_figures_stand_beside_and_say_whether_they_compare(tmp_path: P
     assert not psnr.published.comparable
     said = "not comparable: not the published network and recipe (profile small, not published)"
     assert said in table.notes[psnr.published.notes[0] - 1]
-    assert table.rows[1].tag == "profile small, not published" and table.rows[0].tag == ""
+    assert table.rows[1].tag == "profile small" and table.rows[0].tag == ""
     path = root / "basicvsr_bi" / "vid4" / "bi_x4" / "metrics.json"
     same = {**json.loads(path.read_text()), "profile": "published", "weights": "basicvsr_vimeo90k_bi", "trained_on": None}
     path.write_text(json.dumps(same))

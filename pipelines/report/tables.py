@@ -370,7 +370,7 @@ def _trained_on(cells: Iterable[Cell | None]) -> str:
 def _other(params: Params, cells: Iterable[Cell | None]) -> str:
     """How a method is not the one that the papers have."""
     found = [cell for cell in cells if cell]
-    profiles = {other for cell in found if (other := published.other_profile(cell, params.methods))}
+    profiles = {f"profile {cell.profile}" for cell in found if published.other_profile(cell, params.methods)}
     masks = {other for cell in found for other in published.other_masks(cell)}
     return "; ".join([*sorted(profiles), *sorted(masks)])
 

@@ -355,6 +355,7 @@ def _wait_passively() -> None:
     none, and work takes ten times as long and more.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # but not before some microseconds, in which most small steps end
 
 
 def _record_of(target: Path) -> Path:

@@ -72,7 +72,7 @@ def _latency(head: str, clip: Tensor, features: list[Tensor], to_previous: Tenso
         else:
             residuals = network.head.frames(iter(features), to_previous, size)  # type: ignore[operator, union-attr]
             for t, x in enumerate(residuals):
-                yield x + network._enlarge(clip[:, t], size)  # type: ignore[operator]
+                yield x + network.enlarge(clip[:, t], size)  # type: ignore[operator]
 
     times = []
     for _ in restored():

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models.parts.blocks import BASES
+from models.parts.base import enlarger
 from models.parts.recurrent import RecurrentFeatures
-from models.parts.registry import Network, misspelt
-from models.parts.resize import imresize_to
+from models.parts.registry import Network
 
 Size = tuple[int, int]
 """(H, W) of the output; a factor of its own for each axis is as good as one for both."""
@@ -65,9 +63,7 @@ class AnyScaleNetwork(RecurrentFeatures, Network):
         Raises:
             ValueError: there is no such base.
         """
-        if base not in BASES:
-            raise ValueError(misspelt(f"base of {self.name}", str(base), BASES))
-        self.base = base
+        self.enlarge = enlarger(self.name, base)
         self.head = head
 
     @property
@@ -96,9 +92,4 @@ class AnyScaleNetwork(RecurrentFeatures, Network):
             )
         to_next, to_previous = self.flows(clip)
         residuals = self.head.frames(self.features(clip, to_next, to_previous), to_previous, size)
-        return torch.stack([x + self._enlarge(clip[:, t], size) for t, x in enumerate(residuals)], dim=1)
-
-    def _enlarge(self, frame: Tensor, size: Size) -> Tensor:
-        if self.base == "bicubic":
-            return imresize_to(frame, size)
-        return F.interpolate(frame, size=size, mode="bilinear", align_corners=False)
+        return torch.stack([x + self.enlarge(clip[:, t], size) for t, x in enumerate(residuals)], dim=1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.registry import Network, misspelt, positive
-from models.parts.resize import imresize
+from models.parts.base import enlarger
+from models.parts.registry import Network, positive
 
 RESIDUAL_GAIN = 0.1
 """Residual blocks start near the identity: their initial weights are He's times this (ESRGAN, Sec. 3.1)."""
@@ -21,8 +21,6 @@ LEAK = 0.1
 PART_PIXELS = 2**19
 """Pixels of frames that a network sees at once where it works on all frames of a clip: enough to keep it
 busy, small enough that its activations on a long clip do not fill the memory."""
-
-BASES = ("bilinear", "bicubic")
 
 
 class ResidualBlockNoBN(nn.Module):
@@ -87,9 +85,7 @@ class SubPixelNetwork(Network):
             ValueError: there is no such base.
         """
         positive(self.name, channels=channels, upsample_channels=upsample_channels)
-        if base not in BASES:
-            raise ValueError(misspelt(f"base of {self.name}", str(base), BASES))
-        self.base = base
+        self.enlarge = enlarger(self.name, base)
         self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.upconv2 = nn.Conv2d(channels, 4 * upsample_channels, 3, padding=1)
         self.conv_hr = nn.Conv2d(upsample_channels, upsample_channels, 3, padding=1)
@@ -112,12 +108,8 @@ class SubPixelNetwork(Network):
         """
         x = upsample_x2(features, self.upconv1)
         x = upsample_x2(x, self.upconv2)
-        return self.conv_last(leaky_relu(self.conv_hr(x))) + self._enlarge(frame)
-
-    def _enlarge(self, frame: Tensor) -> Tensor:
-        if self.base == "bicubic":
-            return imresize(frame, self.scale)
-        return F.interpolate(frame, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        residual = self.conv_last(leaky_relu(self.conv_hr(x)))
+        return residual + self.enlarge(frame, (residual.shape[-2], residual.shape[-1]))
 
 
 def residual_blocks(channels: int, blocks: int) -> nn.Sequential:

@@ -1,0 +1,33 @@
+"""What residuals are added to: LR frames, enlarged in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.parts.registry import misspelt
+from models.parts.resize import imresize_to
+
+Enlarge = Callable[[Tensor, tuple[int, int]], Tensor]
+"""(N, 3, h, w) and the (H, W) of the output to (N, 3, H, W)."""
+
+
+def bilinear(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `Enlarge`; pixels are areas, as in published networks."""
+    return F.interpolate(frame, size=size, mode="bilinear", align_corners=False)
+
+
+BASES: dict[str, Enlarge] = {"bilinear": bilinear, "bicubic": imresize_to}
+
+
+def enlarger(network: str, base: str) -> Enlarge:
+    """What enlarges the frames of a network whose option `base` has that value.
+
+    Raises:
+        ValueError: there is no such base.
+    """
+    if base not in BASES:
+        raise ValueError(misspelt(f"base of {network}", str(base), BASES))
+    return BASES[base]

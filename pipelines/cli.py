@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.errors import VSRError, unknown
+from pipelines.threads import wait_passively
 
 app = typer.Typer(
     help="Video super-resolution: degrade, restore, score, and reproduce the comparison of params.yaml.",
@@ -77,7 +78,7 @@ def degrade(
     ] = False,
 ) -> None:
     """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
-    _wait_passively()
+    wait_passively()
     from pipelines import params
     from pipelines.clips import footage
     from pipelines.degradations import recipes
@@ -128,7 +129,7 @@ def restore(
     precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
 ) -> None:
     """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
-    _wait_passively()
+    wait_passively()
     import torch
 
     from pipelines.clips import footage
@@ -346,16 +347,6 @@ def doctor() -> None:
         healthy &= mark != "NO"
     if not healthy:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
-
-
-def _wait_passively() -> None:
-    """Before torch is imported: let its threads sleep while they wait for each other.
-
-    By default they burn their turn on the processor. Where something else runs too, the one waited for then gets
-    none, and work takes ten times as long and more.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # but not before some microseconds, in which most small steps end
 
 
 def _record_of(target: Path) -> Path:

@@ -6,15 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import moving
 import pytest
+
+from pipelines.clips.store import Store
+from pipelines.threads import wait_passively
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ray's workers and the commands that tests start import this checkout and the tests' own helpers.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
 
-# Threads that spin while they wait stall each other where the tests share their cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+wait_passively()
 
 LONGEST = ("test_repro.py", "test_cli.py", "test_networks.py", "test_trainer.py")
 """Modules that begin first where several processes share the tests, so that none of them is left for the end."""
@@ -65,3 +67,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
         tracking.preflight()
     return path
+
+
+@pytest.fixture(scope="module")
+def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The HR clips of `moving`."""
+    return moving.hr_store(tmp_path_factory.mktemp("hr") / "hr")
+
+
+@pytest.fixture(scope="module")
+def lr(hr: Store) -> Store:
+    """Their LR clips."""
+    return moving.lr_store(hr, hr.path.with_name("lr"))

@@ -23,7 +23,6 @@ def free_port() -> int:
     while True:
         port = random.SystemRandom().randrange(20000, max(first, 21000))
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
 

@@ -55,7 +55,6 @@ Vsr = Callable[..., Done]
 @pytest.fixture
 def vsr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Vsr]:
     """Runs the command in this process, as `main` is all that its script calls."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # what the command sets for its process is undone for this one
     handler = signal.getsignal(signal.SIGTERM)
 
     def call(*words: object) -> Done:

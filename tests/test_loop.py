@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from moving import hr_store, lr_store, training
+from moving import training
 from torch import Tensor, nn
 
 from models.parts.deform import GuidedDeformConv
+from pipelines.clips.store import Store
 from pipelines.training import loop
 from pipelines.training.flow import HIDDEN_WEIGHT, FlowTask
 from pipelines.training.progress import Progress
@@ -78,9 +79,7 @@ def test_offsets_are_measured_in_pixels() -> None:
     assert conv.moved is not None and conv.moved.item() == pytest.approx(2.0)
 
 
-def test_samples_that_run_away_are_told_once(tmp_path: Path) -> None:
-    hr = hr_store(tmp_path / "hr")
-    lr = lr_store(hr, tmp_path / "lr")
+def test_samples_that_run_away_are_told_once(hr: Store, lr: Store) -> None:
     recipe = training(iterations=3, clip_length=5, ema=None, parts=())
     options = {"channels": 4, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
     task = restoration_task("edvr_m", options, recipe, hr.path, lr.path)

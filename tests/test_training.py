@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, hr_store, lr_store, picture, schedule, store, training
+from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, picture, schedule, store, training
 from torch import Tensor, nn
 
 import models
@@ -33,16 +33,6 @@ from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.schedules import cosine, rate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return hr_store(tmp_path_factory.mktemp("hr") / "hr")
-
-
-@pytest.fixture(scope="module")
-def lr(hr: Store) -> Store:
-    return lr_store(hr, hr.path.with_name("lr"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, SPLITS, WIDTH, flow, hr_store, levels, lr_store, masks_store, store, training
+from moving import HEIGHT, SPLITS, WIDTH, flow, levels, masks_store, store, training
 from torch import Tensor, nn
 
 import models
@@ -24,26 +24,13 @@ from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.restoration import Restoration, restoration_task
 
+WINDOW = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
 TINY: dict[str, dict[str, Any]] = {
     "basicvsr": {"channels": 4, "blocks": 2, "upsample_channels": 4},
     "basicvsr_plusplus": {"channels": 4, "blocks": 1, "outer_blocks": 1, "groups": 2, "upsample_channels": 4},
     "iconvsr": {"channels": 4, "blocks": 1, "temporal_padding": 1, "extraction_blocks": 1, "groups": 2, "upsample_channels": 4},
-    "edvr_m": {
-        "channels": 4,
-        "frames": 3,
-        "extraction_blocks": 1,
-        "reconstruction_blocks": 1,
-        "groups": 2,
-        "upsample_channels": 4,
-    },
-    "seem_edvr": {
-        "channels": 4,
-        "frames": 3,
-        "extraction_blocks": 1,
-        "reconstruction_blocks": 1,
-        "groups": 2,
-        "upsample_channels": 4,
-    },
+    "edvr_m": WINDOW,
+    "seem_edvr": WINDOW,
     "seem_basicvsr": {"channels": 4, "blocks": 1, "upsample_channels": 4},
     "basicvsr_liif": {"channels": 4, "blocks": 1, "hidden": 8},
     "basicvsr_dcgu": {"channels": 4, "blocks": 1, "hidden": 8},
@@ -51,16 +38,6 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return hr_store(tmp_path_factory.mktemp("hr") / "hr")
-
-
-@pytest.fixture(scope="module")
-def lr(hr: Store) -> Store:
-    return lr_store(hr, hr.path.with_name("lr"))
 
 
 @pytest.fixture(scope="module")

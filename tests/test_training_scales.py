@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, WIDTH, hr_store, training
+from moving import HEIGHT, WIDTH, training
 from torch import Tensor, nn
 
 import models
@@ -26,11 +26,6 @@ from pipelines.training.crops import AnyScaleCrops, Window
 from pipelines.training.losses import charbonnier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return hr_store(tmp_path_factory.mktemp("hr") / "hr")
 
 
 def recipe(**changes: object) -> Training:

@@ -116,6 +116,7 @@ def fit(
     average = copy.deepcopy(network).requires_grad_(False) if task.ema is not None else None
     start = _restore(resume, network, optimiser, average) if resume is not None else 0
     parameters = [parameter for group in groups for parameter in group.parameters]
+    unbounded = [module for module in network.modules() if isinstance(module, GuidedDeformConv)]
 
     def validate(step: int) -> None:
         if rank == 0 and on_validate is not None:
@@ -161,7 +162,7 @@ def fit(
             assert task.ema is not None
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - task.ema)
         if on_log is not None:
-            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item(), **_offset(network)})
+            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item(), **_offset(unbounded)})
         if (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.iterations:
             validate(step + 1)
             if on_checkpoint is not None:
@@ -169,8 +170,8 @@ def fit(
     return state(schedule.iterations)
 
 
-def _offset(network: nn.Module) -> Metrics:
-    moved = [conv.moved for conv in network.modules() if isinstance(conv, GuidedDeformConv) and conv.moved is not None]
+def _offset(convs: Iterable[GuidedDeformConv]) -> Metrics:
+    moved = [conv.moved for conv in convs if conv.moved is not None]
     return {"offset": torch.stack(moved).max().item()} if moved else {}
 
 

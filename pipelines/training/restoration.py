@@ -128,15 +128,16 @@ class Restoration(Supervised):
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
         """`psnr`, on Y over the middle `clip_length` frames of every validation clip, or of windows over the frame
         in their middle, and `gain`, what of it is above bicubic. Shown are `validation.images`."""
-        found = []
-        for index, clip in enumerate(self._validation):
+        found: list[validation.Compared] = []
+        for clip in self._validation:
             window = Window.middle(clip, self.training.clip_length, validation.SIDE)
             cut = [window.of(self._lr), window.of(self._hr, self._crops.scale)]
             cut += [window.of_prior(name, store) for name, store in self._priors.items()]
             lr, hr, *priors = (to_tensor(frames).to(device) for frames in cut)
             restored = self.restored(network, lr, priors)
             middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
-            found.append(validation.compare(clip.name, lr[middle], restored, hr[middle], shown=index < validation.SHOWN))
+            shown = len(found) < validation.SHOWN
+            found.append(validation.compare(clip.name, lr[middle], restored, hr[middle], shown=shown))
         return validation.metrics(found), validation.images(found, step)
 
 

@@ -15,6 +15,7 @@ from pipelines.threads import wait_passively
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ray's workers and the commands that tests start import this checkout and the tests' own helpers.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+os.environ["DVC_NO_ANALYTICS"] = "1"  # each command in a repository of a test would start a process that reports it
 
 wait_passively()
 

@@ -148,17 +148,21 @@ def _work(config: dict[str, Any]) -> None:
     state = _state(ray.train.get_checkpoint())
     if state is not None and rank == 0:
         _append(config["lines"], f"going on from step {state['step']}/{schedule.iterations}")
-    fit(
-        config["build"](),
-        schedule,
-        rank=rank,
-        world=world,
-        device=ray.train.torch.get_device(),
-        resume=state,
-        on_log=progress.log if rank == 0 else None,
-        on_validate=progress.validated,
-        on_checkpoint=report,
-    )
+    try:
+        fit(
+            config["build"](),
+            schedule,
+            rank=rank,
+            world=world,
+            device=ray.train.torch.get_device(),
+            resume=state,
+            on_log=progress.log if rank == 0 else None,
+            on_validate=progress.validated,
+            on_checkpoint=report,
+        )
+    except VSRError:
+        ray.train.get_all_reported_checkpoints()  # the error ends the run: its last checkpoint has to be known by then
+        raise
 
 
 def _state(checkpoint: Checkpoint | None) -> State | None:

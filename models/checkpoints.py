@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from models.parts.registry import NETWORKS, Network, create, misspelt
@@ -62,7 +61,8 @@ def save(network: Network, path: Path | str) -> None:
     made_by = json.dumps({"network": network.name, "options": network.options}, sort_keys=True)
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
-    save_file(state, partial, metadata={METADATA: made_by})
+    # `save_file` would write one that only its owner can read.
+    partial.write_bytes(safetensors.torch.save(state, metadata={METADATA: made_by}))
     os.replace(partial, path)
 
 

@@ -356,6 +356,8 @@ def test_saved_networks_come_back(network: Network, tmp_path: Path) -> None:
     models.save(loaded, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "new" / "model.safetensors").read_bytes()
     assert {path.name for path in tmp_path.rglob("*")} == {"new", "model.safetensors", "again.safetensors"}
+    (tmp_path / "other").touch()  # whoever shares the folder reads both
+    assert (tmp_path / "again.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize("wrapper", ["params", "params_ema", None])

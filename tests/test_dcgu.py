@@ -16,6 +16,8 @@ from torch import Tensor
 import models
 from models.heads import dcgu, search
 from models.heads.dcgu import DCGU
+from models.heads.patches import span
+from models.heads.ranking import ranked
 from models.heads.search import PatchSearch
 from pipelines.evaluation.cost import cost
 
@@ -488,18 +490,18 @@ def test_ranked_is_a_stable_sort(candidates: int, dtype: torch.dtype, seed: int)
     generator = torch.Generator().manual_seed(seed)
     similarity = torch.randint(0, 20, (2, candidates, 7), generator=generator).to(dtype) / 19
     expected = similarity.sort(dim=1, descending=True, stable=True).indices
-    assert torch.equal(dcgu.ranked(similarity), expected)
+    assert torch.equal(ranked(similarity), expected)
 
 
 def test_places_are_valid_without_numbers() -> None:
     for nothing in (torch.nan, -torch.nan):
-        assert dcgu.ranked(torch.full((1, 5, 2), nothing)).sort(dim=1).values[0, :, 0].tolist() == [0, 1, 2, 3, 4]
+        assert ranked(torch.full((1, 5, 2), nothing)).sort(dim=1).values[0, :, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_ranked_tells_similarities_apart() -> None:
     generator = torch.Generator().manual_seed(0)
     similarity = torch.rand(4, 32, 1000, generator=generator).softmax(dim=1)
-    ordered = similarity.gather(1, dcgu.ranked(similarity))
+    ordered = similarity.gather(1, ranked(similarity))
     assert (ordered[:, :-1] > ordered[:, 1:] * (1 - 2**-17)).all()
 
 
@@ -507,7 +509,7 @@ def test_ranked_tells_similarities_apart() -> None:
 @settings(deadline=None)
 def test_spans_hold_every_pixel_once(length: int, more: int, patch: int) -> None:
     size = length + more
-    found = dcgu.span(length, size, patch, torch.zeros(()))
+    found = span(length, size, patch, torch.zeros(()))
     assert found.pixels.flatten()[found.place].tolist() == list(range(size))
     assert found.even == (found.pixels.numel() == size)
     for block, pixels in enumerate(found.pixels.tolist()):

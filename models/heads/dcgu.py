@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from models.heads.mlp import MLP
+from models.heads.patches import Span, by_patch, in_order, mirrored, pairs, slots, span
+from models.heads.ranking import ranked
 from models.heads.search import EMBEDDING, PatchSearch
 from models.parts.any_scale import Head, Size
 from models.parts.blocks import full_precision, leaky_relu
-from models.parts.coordinates import axis
 from models.parts.registry import misspelt, positive, switches
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
@@ -50,28 +51,6 @@ LEARNING_CHUNK = 2**17
 
 TABLE = 2**27
 """Numbers of spatial filters that are kept: those of up to 80 000 distinct offsets at the published sizes."""
-
-
-class Span(NamedTuple):
-    """Output pixels of an axis by the patch that they lie in. Patches with fewer than others repeat their last."""
-
-    pixels: Tensor
-    """(patches, most of a patch) int64."""
-    place: Tensor
-    """(H,) int64, where in `pixels`, flattened, every output pixel is."""
-    lower: Tensor
-    """As `pixels`: the LR pixel that they lie in, counted from the patch's first."""
-    phase: Tensor
-    """As `pixels`: which of the distinct offsets they have in it."""
-    offsets: Tensor
-    """(phases,), see `models.parts.coordinates.Axis`."""
-    alike: bool
-    """Whether all patches have the same phases."""
-
-    @property
-    def even(self) -> bool:
-        """Whether nothing is repeated."""
-        return self.pixels.numel() == len(self.place)
 
 
 class Plan(NamedTuple):
@@ -198,8 +177,8 @@ class DCGU(Head):
     def _plan(self, height: int, width: int, size: Size) -> Plan:
         weight = self.colours.weight
         rows, columns = span(height, size[0], self.patch, weight), span(width, size[1], self.patch, weight)
-        phase = _pairs(rows.phase, columns.phase, len(columns.offsets))
-        place = _pairs(rows.lower, columns.lower, self.patch)
+        phase = pairs(rows.phase, columns.phase, len(columns.offsets))
+        place = pairs(rows.lower, columns.lower, self.patch)
         if rows.alike and columns.alike:
             phase, place = phase[:1, :1], place[:1, :1]
         plan = Plan(size, rows, columns, phase, place, math.sqrt(size[0] * size[1] / (height * width)))
@@ -266,7 +245,7 @@ class DCGU(Head):
         taps = self.colours.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
         weights = torch.cat([taps, self._embedding()[1]])
         if query is not None:
-            query = _by_patch(query, plan)
+            query = by_patch(query, plan.rows, plan.columns)
         (down, tall), (along, wide) = plan.rows.pixels.shape, plan.columns.pixels.shape
         made = areas.new_empty(len(areas), len(weights), down, tall, along, wide)
 
@@ -293,10 +272,7 @@ class DCGU(Head):
             else:
                 part = chunk(clips, rows, columns)
             made[clips, :, rows, :, columns] = part
-        made = made.flatten(4).flatten(2, 3)
-        for dim, span_ in ((2, plan.rows), (3, plan.columns)):
-            if not span_.even:
-                made = made.index_select(dim, span_.place)
+        made = in_order(made, plan.rows, plan.columns)
         spread = F.fold(made[:, : len(taps)].flatten(2), plan.size, kernel_size=3, padding=1)
         return spread + self.colours.bias[:, None, None], made[:, len(taps) :]  # type: ignore[index]
 
@@ -321,7 +297,7 @@ class DCGU(Head):
         height, width = features.shape[2:]
         below, right = -height % self.patch, -width % self.patch
         if self.lps:
-            features = _mirrored(_mirrored(features, 2, height + below), 3, width + right)
+            features = mirrored(mirrored(features, 2, height + below), 3, width + right)
         else:
             features = F.pad(features, (self.reach, self.reach + right, self.reach, self.reach + below))
         side = self.patch + 2 * self.reach
@@ -387,107 +363,6 @@ class DCGU(Head):
             return (similarity >= torch.maximum(threshold, last)).to(similarity)
         soft = ((similarity - threshold) / SOFTNESS).sigmoid()
         return torch.where(similarity < best * ALIKE, soft, 1.0) * (similarity >= last)
-
-
-def slots(patch: int, side: int, around: int) -> Tensor:
-    """Which weight of a spatial filter, a square about the LR pixel that an HR point lies in, is that of an LR point.
-
-    Args:
-        patch: side of a patch.
-        side: of the square.
-        around: LR pixels at each side of a patch that belong to its area.
-
-    Returns:
-        (pixels of an area, pixels of a patch) int64, `side` ** 2 for a point beyond the square.
-    """
-    of_area, of_patch = torch.arange(patch + 2 * around) - around, torch.arange(patch)
-    away = of_area[:, None] - of_patch + side // 2
-    within = (away >= 0) & (away < side)
-    both = within[:, None, :, None] & within[None, :, None, :]
-    slot = away[:, None, :, None] * side + away[None, :, None, :]
-    return torch.where(both, slot, side * side).flatten(2).flatten(0, 1)
-
-
-def ranked(similarity: Tensor) -> Tensor:
-    """Candidates from the most similar to the least, by a sorting network, which orders many points at once.
-
-    What is sorted are the bits of similarities, the last few of which give way to the candidate's number: those that differ
-    by less than a few millionths are in order of place.
-
-    Source: Batcher, "Sorting Networks and Their Applications", AFIPS 1968, bitonic sorting.
-
-    Args:
-        similarity: (B, K, P) of numbers that are not negative, float32 or float64.
-
-    Returns:
-        (B, K, P) int64.
-    """
-    candidates = similarity.shape[1]
-    size = 1 << (candidates - 1).bit_length()
-    whole = torch.int64 if similarity.dtype == torch.float64 else torch.int32
-    place = torch.arange(size - 1, -1, -1, dtype=whole, device=similarity.device)[:, None]
-    # Without the sign, which only what is no number can have: places are valid then too.
-    keys = similarity.detach().contiguous().view(whole).bitwise_and(torch.iinfo(whole).max + 1 - size)
-    if size > candidates:
-        keys = F.pad(keys, (0, 0, 0, size - candidates))
-    keys |= place
-    half = 1
-    while half < size:
-        pairs = keys.unflatten(1, (-1, 2, half))
-        keys = _exchanged(pairs[:, :, 0], pairs[:, :, 1].flip(2))
-        step = half // 2
-        while step:
-            pairs = keys.unflatten(1, (-1, 2, step))
-            keys = _exchanged(pairs[:, :, 0], pairs[:, :, 1])
-            step //= 2
-        half *= 2
-    return size - 1 - keys[:, :candidates].bitwise_and(size - 1).long()
-
-
-def _exchanged(first: Tensor, second: Tensor) -> Tensor:
-    """The larger of each pair and then the smaller, (B, blocks, half, P) to (B, candidates, P)."""
-    out = first.new_empty(*first.shape[:2], 2, *first.shape[2:])
-    torch.maximum(first, second, out=out[:, :, 0])
-    torch.minimum(first, second, out=out[:, :, 1])
-    return out.flatten(1, 3)
-
-
-def span(length_in: int, length_out: int, patch: int, like: Tensor) -> Span:
-    """The output pixels of an axis by patch, on the device of `like`."""
-    found = axis(length_in, length_out)
-    block = found.lower // patch
-    counts = block.bincount()
-    most = int(counts.max())
-    first = counts.cumsum(0) - counts
-    pixels = first[:, None] + torch.arange(most, device="cpu").minimum(counts[:, None] - 1)
-    place = block * most + torch.arange(length_out, device="cpu") - first[block]
-    lower = found.lower[pixels] - patch * torch.arange(len(counts), device="cpu")[:, None]
-    pixels, place, lower, phase = (part.to(like.device) for part in (pixels, place, lower, found.phase[pixels]))
-    return Span(pixels, place, lower, phase, found.offsets.to(like.device, like.dtype), patch * length_out % length_in == 0)
-
-
-def _pairs(rows: Tensor, columns: Tensor, width: int) -> Tensor:
-    """Numbers of rows and columns, (patches, most of a patch) each, to those of points, (rows of patches, patches of a row,
-    points of a patch)."""
-    return (rows[:, None, :, None] * width + columns[None, :, None, :]).flatten(2)
-
-
-def _mirrored(x: Tensor, dim: int, length: int) -> Tensor:
-    """Mirrored at the end of an axis, whose last pixel is not repeated, to a length that may be several times its own."""
-    old = x.shape[dim]
-    if length == old:
-        return x
-    period = max(2 * old - 2, 1)
-    index = torch.arange(length, device=x.device) % period
-    return x.index_select(dim, index.minimum(period - index) if old > 1 else index)
-
-
-def _by_patch(x: Tensor, plan: Plan) -> Tensor:
-    """HR points, (N, E, H, W) to (N, E, rows of patches, most rows of a patch, patches of a row, most columns of a patch)."""
-    for dim, span_ in ((2, plan.rows), (3, plan.columns)):
-        if not span_.even:
-            x = x.index_select(dim, span_.pixels.flatten())
-    return x.unflatten(3, plan.columns.pixels.shape).unflatten(2, plan.rows.pixels.shape)
 
 
 def _parts(shape: Sequence[int], points: int, device: torch.device) -> Iterator[tuple[slice, slice, slice]]:

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, Raft, Sam
-from pipelines.report import charts, facts, families, overview, page, pictures, tables
+from pipelines.report import charts, facts, families, formats, overview, page, pictures, tables
 from pipelines.report import results as reading
 from pipelines.report.versions import versions
 
@@ -68,7 +68,7 @@ def test_ties_share_a_mark_and_a_lower_metric_is_ranked_upwards() -> None:
 
 def test_the_suite_is_the_lead_protocols_means(params: Params, results: Path) -> None:
     cells = reading.load(results)
-    made = tables.frame(tables.suite(params, "first_look", cells))
+    made = formats.frame(tables.suite(params, "first_look", cells))
     frames = pd.concat(
         cell.frames().assign(method=cell.method, corpus=cell.corpus, degradation=cell.degradation) for cell in cells
     )
@@ -94,7 +94,7 @@ def test_a_cell_without_values_says_why(params: Params, results: Path, tmp_path:
     for said in ("not run", "not applicable: needs 5 frames"):
         assert said in text
         assert said in markdown
-    values = tables.frame(tables.suite(params, "first_look", reading.load(results)))
+    values = formats.frame(tables.suite(params, "first_look", reading.load(results)))
     assert values.isna().sum().sum() == 4
 
 
@@ -177,11 +177,11 @@ def test_csv_has_each_value_once(params: Params, results: Path, tmp_path: Path) 
 
 def test_markdown_and_terminal_show_the_same_values(params: Params, results: Path) -> None:
     table = tables.suite(params, "first_look", reading.load(results))
-    written = tables.markdown(table)
+    written = formats.markdown(table)
     lines = [line for line in written.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {6}
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
-    console.print(tables.terminal(table))
+    console.print(formats.terminal(table))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     for line, row in zip(lines[2:], table.rows, strict=True):
         for entry in (entry for place in row.places for entry in place.entries):
@@ -191,8 +191,8 @@ def test_markdown_and_terminal_show_the_same_values(params: Params, results: Pat
 
 
 def test_markdown_keeps_text_as_text() -> None:
-    assert tables.escape("a_b") == "a_b"
-    assert tables.escape("_a_ | <b>\n`c`") == r"\_a\_ \| &lt;b&gt; \`c\`"
+    assert formats.escape("a_b") == "a_b"
+    assert formats.escape("_a_ | <b>\n`c`") == r"\_a\_ \| &lt;b&gt; \`c\`"
 
 
 # ---------------------------------------------------------------- the page

@@ -23,8 +23,8 @@ from pipelines.params import (
     Training,
 )
 from pipelines.priors import weights
-from pipelines.report import published
-from pipelines.report.published import Published
+from pipelines.report.comparable import comparable
+from pipelines.report.published import Published, headline
 from pipelines.report.results import Cell, Cost, Timing
 
 
@@ -107,13 +107,13 @@ def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> 
     rows = []
     for method in methods:
         own = [cell for cell in cells if cell.method == method and cell.applicable]
-        if not own or any(published.comparable(cell, params.methods)[0] for cell in own):
+        if not own or any(comparable(cell, params.methods)[0] for cell in own):
             continue
         chosen = params.trained.get(method) or params.baselines[method]
         scale = params.methods[chosen.method][chosen.profile].options.get("scale", 4)
-        figures = published.headline(own[0].network, scale)
+        figures = headline(own[0].network, scale)
         if figures:
-            rows.append(Elsewhere(method, own[0].network, tuple(figures), published.comparable(own[0], params.methods)[1]))
+            rows.append(Elsewhere(method, own[0].network, tuple(figures), comparable(own[0], params.methods)[1]))
     return rows
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipelines import whole
 from pipelines.params import Params
-from pipelines.report import charts, dvc_metrics, facts, families, overview, pictures, statistics, tables
+from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
 from pipelines.report.results import Cell, load
 from pipelines.report.versions import versions
 
@@ -37,7 +37,7 @@ def publish(params: Params, root: Path) -> list[Cell]:
     with whole.folder(root / "report") as out:
         write(params, root / "results", out, versions())
     cells = load(root / "results")
-    tables.show(params, cells)
+    formats.show(params, cells)
     return cells
 
 
@@ -180,13 +180,13 @@ def _shown(
 
 def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
     methods = [*params.baselines, *params.trained]
-    text, grid = tables.escape, tables.grid
+    text, grid = formats.escape, formats.grid
     parts = ["# Video super-resolution report\n", ABOUT + "\n"]
     for key in params.suites:
         found = tables.suite(params, key, cells)
         parts += [
             f"## {text(found.title)}\n",
-            tables.markdown(found),
+            formats.markdown(found),
             "Means of the clips; best **bold**, second <ins>underlined</ins>."
             + (" Below a value the published figure, = in the same setting, ≠ in another.\n" if found.published else "\n"),
         ]

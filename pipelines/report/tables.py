@@ -1,21 +1,15 @@
-"""A suite as a table: methods by test pairs, ranked, for the page, Markdown, pandas and the terminal."""
+"""A suite as a table: methods by test pairs, ranked."""
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from pipelines.evaluation import metrics as registry
 from pipelines.params import Params
 from pipelines.report import published
+from pipelines.report.comparable import comparable, other_masks, other_profile
 from pipelines.report.results import Cell, ClipScores, Scores
 from pipelines.report.statistics import Verdict
 
@@ -332,7 +326,7 @@ def beside(params: Params, cell: Cell, protocol: str, entry: Entry, notes: list[
     figures = [figure for figure in figures if UNITS.get(figure.unit, figure.unit) == entry.metric.unit]
     if not figures:
         return None
-    like, why = published.comparable(cell, params.methods, protocol)
+    like, why = comparable(cell, params.methods, protocol)
     first, *others = figures
     said = [f"published in {first.where} ({first.setting})", first.note, first.doubt]
     said += [f"also {other.text} in {other.where}" for other in others]
@@ -370,8 +364,8 @@ def _trained_on(cells: Iterable[Cell | None]) -> str:
 def _other(params: Params, cells: Iterable[Cell | None]) -> str:
     """How a method is not the one that the papers have."""
     found = [cell for cell in cells if cell]
-    profiles = {f"profile {cell.profile}" for cell in found if published.other_profile(cell, params.methods)}
-    masks = {other for cell in found for other in published.other_masks(cell)}
+    profiles = {f"profile {cell.profile}" for cell in found if other_profile(cell, params.methods)}
+    masks = {other for cell in found for other in other_masks(cell)}
     return "; ".join([*sorted(profiles), *sorted(masks)])
 
 
@@ -419,104 +413,3 @@ def _clip_row(name: str, scores: Sequence[ClipScores | None], metrics: Sequence[
     frames = sorted({score.frames for score in scores if score is not None})
     places = [Place(entries, None if entries else "not run") for entries in rank_scores(scores, metrics)]
     return Row(name, f"{' or '.join(map(str, frames))} frames", tuple(places))
-
-
-# ---------------------------------------------------------------- as pandas, Markdown and on the terminal
-
-
-def frame(table: Table) -> pd.DataFrame:
-    """The values of a suite: one row per method, columns (corpus, degradation, metric), NaN where there are none."""
-    columns = [(pair.corpus, pair.degradation, metric.name) for pair in table.pairs for metric in table.metrics]
-    none = [None] * len(table.metrics)
-    values = [[value for place in row.places for value in ([one.value for one in place.entries] or none)] for row in table.rows]
-    index = pd.Index([row.name for row in table.rows], name="method")
-    names = ["corpus", "degradation", "metric"]
-    return pd.DataFrame(values, index, pd.MultiIndex.from_tuples(columns, names=names), dtype=float)
-
-
-def escape(text: str) -> str:
-    """Text as it reads in Markdown, on one line; `_` inside a word is left alone, as GitHub does."""
-    flat = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*\[\]|~#$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", flat)
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> str:
-    """A Markdown table of ready cells; the last `numbers` columns are aligned right."""
-    ruler = ["---"] * (len(header) - numbers) + ["--:"] * numbers
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ruler, *rows]) + "\n"
-
-
-def markdown(table: Table) -> str:
-    """A suite as a Markdown table with its footnotes: best bold, second underlined."""
-
-    def notes(numbers: Iterable[int]) -> str:
-        joined = ", ".join(map(str, numbers))
-        return f" <sup>{joined}</sup>" if joined else ""
-
-    def value(entry: Entry) -> str:
-        text = {"best": f"**{entry.text}**", "second": f"<ins>{entry.text}</ins>", "": entry.text}[entry.mark]
-        if (printed := entry.published) is None:
-            return text + notes(entry.notes)
-        less = "" if printed.difference is None else entry.metric.write_difference(printed.difference) + " "
-        return f"{text}<br>{printed.text} {less}{printed.sign}{notes(printed.notes)}"
-
-    header = ["method"] + [
-        f"{escape(pair.label)}<br>{metric.label} ({escape(pair.protocol)}){', ' + metric.unit if metric.unit else ''}"
-        for pair in table.pairs
-        for metric in table.metrics
-    ]
-    rows = []
-    for row in table.rows:
-        cells = [escape(row.name) + notes(row.notes) + "".join(f"<br>{escape(said)}" for said in (row.detail, row.tag) if said)]
-        for place in row.places:
-            if place.missing:
-                cells += [f"*{escape(place.missing)}*"] + ["–"] * (len(table.metrics) - 1)
-            else:
-                texts = [value(entry) for entry in place.entries]
-                cells += [*texts[:-1], texts[-1] + notes(place.notes)]
-        rows.append(cells)
-    listed = [f"<sup>{number}</sup> {escape(note)}<br>" for number, note in enumerate(table.notes, 1)]
-    return "\n".join([grid(header, rows, len(header) - 1), *listed, ""] if listed else [grid(header, rows, len(header) - 1)])
-
-
-def terminal(table: Table) -> RichTable:
-    """A suite for the terminal: best bold, second underlined, footnotes below."""
-
-    def brackets(numbers: Iterable[int]) -> str:
-        return "".join(f" [{number}]" for number in numbers)
-
-    style = {"best": "bold", "second": "underline", "": ""}
-    drawn = RichTable(title=Text(table.title), title_justify="left", caption_justify="left")
-    drawn.add_column("method")
-    for pair in table.pairs:
-        drawn.add_column(
-            Text(f"{pair.label}\n" + " / ".join(metric.label for metric in table.metrics) + f" ({pair.protocol})"),
-            justify="right",
-        )
-    for row in table.rows:
-        cells = [Text(row.name + brackets(row.notes)).append(f"\n{row.tag}" if row.tag else "", style="dim")]
-        for place in row.places:
-            if place.missing:
-                cells.append(Text(place.missing, style="dim italic"))
-                continue
-            parts = [
-                Text(entry.text, style[entry.mark]).append(
-                    f" ({printed.sign} {printed.text}){brackets(printed.notes)}"
-                    if (printed := entry.published)
-                    else brackets(entry.notes),
-                    style="not bold not underline",
-                )
-                for entry in place.entries
-            ]
-            cells.append(Text(" / ").join(parts) + Text(brackets(place.notes)))
-        drawn.add_row(*cells)
-    if table.notes:
-        drawn.caption = Text("\n".join(f"[{number}] {note}" for number, note in enumerate(table.notes, 1)))
-    return drawn
-
-
-def show(params: Params, cells: Sequence[Cell], console: Console | None = None) -> None:
-    """Print the table of every suite."""
-    console = console or Console()
-    for key in params.suites:
-        console.print(terminal(suite(params, key, cells)))

@@ -8,6 +8,7 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pipelines import params
 from pipelines.clips import video
 from pipelines.clips.ingest import Ingest
 from pipelines.clips.readers import list_clips
+from pipelines.clips.video import process
 from pipelines.errors import VSRError
 
 
@@ -274,8 +276,8 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     with pytest.raises(VSRError, match="disk is full"):
-        noise = video.ffmpeg.input("color=s=64x64:d=1", f="lavfi")
-        video._feed(video._arguments(video.ffmpeg.output(noise, "/dev/full", format="rawvideo")), [], "out.mp4")
+        noise = ffmpeg.input("color=s=64x64:d=1", f="lavfi")
+        process.feed(process.arguments_of(ffmpeg.output(noise, "/dev/full", format="rawvideo")), [], "out.mp4")
 
 
 def test_leaving_early_ends_the_decoder(clip: Path) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import moving
 import pytest
 
 from pipelines.clips.store import Store
 from pipelines.threads import wait_passively
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from front_door import Vsr
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ray's workers and the commands that tests start import this checkout and the tests' own helpers.
@@ -19,7 +25,7 @@ os.environ["DVC_NO_ANALYTICS"] = "1"  # each command in a repository of a test w
 
 wait_passively()
 
-LONGEST = ("test_repro.py", "test_cli.py", "test_networks.py", "test_trainer.py")
+LONGEST = ("test_repro.py", "test_networks.py", "test_trainer.py", "test_cli.py")
 """Modules that begin first where several processes share the tests, so that none of them is left for the end."""
 
 
@@ -44,6 +50,31 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def vsr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Vsr]:
+    """Runs the command in this process, as `main` is all that its script calls."""
+    from front_door import Done
+
+    from pipelines import cli
+
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["vsr", *map(str, words)])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        shown = capsys.readouterr()
+        if isinstance(code, str):  # what the interpreter makes of a sentence
+            return Done(1, shown.out, shown.err + code + "\n")
+        return Done(int(code or 0), shown.out, shown.err)  # type: ignore[call-overload]
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from front_door import Vsr, error, moving, put, tree
 from PIL import Image
-from test_cli import Vsr, error, moving, put, tree, vsr  # noqa: F401  # a fixture
 
 from pipelines import params
 from pipelines.clips import video
@@ -23,7 +23,7 @@ def frames_of(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe(vsr: Vsr, tmp_path: Path, recipe: str) -> None:  # noqa: F811
+def test_every_recipe(vsr: Vsr, tmp_path: Path, recipe: str) -> None:
     frames = moving(5, 64, 96)
     put(tmp_path / "in" / "one", frames)
     put(tmp_path / "in" / "two", moving(5, 64, 96, seed=1))
@@ -42,14 +42,14 @@ def test_every_recipe(vsr: Vsr, tmp_path: Path, recipe: str) -> None:  # noqa: F
     assert json.loads((tmp_path / "out/two.json").read_text())["scale"] == [scale, scale]
 
 
-def test_half_the_frames_of_a_video_have_half_its_rate(vsr: Vsr, tmp_path: Path) -> None:  # noqa: F811
+def test_half_the_frames_of_a_video_have_half_its_rate(vsr: Vsr, tmp_path: Path) -> None:
     video.encode(moving(9, 64, 96), tmp_path / "in.mp4", Fraction(30))
     assert vsr("degrade", tmp_path / "in.mp4", tmp_path / "out.mp4", "--recipe", "aniso_x4_t2").code == 0
     info = video.probe(tmp_path / "out.mp4")
     assert (info.frames, info.fps, info.width, info.height) == (5, 15, 24, 16)
 
 
-def test_preview(vsr: Vsr, tmp_path: Path) -> None:  # noqa: F811
+def test_preview(vsr: Vsr, tmp_path: Path) -> None:
     put(tmp_path / "in", moving(3, 66, 98))
     for name in ("one.png", "two.png"):
         assert vsr("degrade", tmp_path / "in", tmp_path / name, "--recipe", "realworld_x4", "--preview").code == 0
@@ -64,7 +64,7 @@ def test_preview(vsr: Vsr, tmp_path: Path) -> None:  # noqa: F811
     assert tree(tmp_path) == before
 
 
-def test_a_record_is_not_overwritten(vsr: Vsr, tmp_path: Path) -> None:  # noqa: F811
+def test_a_record_is_not_overwritten(vsr: Vsr, tmp_path: Path) -> None:
     put(tmp_path / "in", moving(2))
     (tmp_path / "out.json").write_text("mine")
     assert "out.json already exists" in error(vsr("degrade", tmp_path / "in", tmp_path / "out", "--recipe", "bi_x4"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from front_door import Vsr
 from PIL import Image
-from test_cli import Vsr, vsr  # noqa: F401 - a fixture
 from test_models import State, as_arrays, convolve, in_mmagic, leaky, same, shuffle, stretch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -576,7 +576,7 @@ def test_clips_shorter_than_the_window_are_refused() -> None:
         list(restore(small(frames=5), noise(4), window=30, overlap=5))
 
 
-def test_restoring_by_the_command(vsr: Vsr, tmp_path: Path) -> None:  # noqa: F811
+def test_restoring_by_the_command(vsr: Vsr, tmp_path: Path) -> None:
     clip = noise(6, 8, 10)
     (tmp_path / "lr").mkdir()
     for index, frame in enumerate(clip):

@@ -1,0 +1,204 @@
+"""Commands that make footage of footage, or of a clip store: degrade, restore, export."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli import networks
+from pipelines.errors import VSRError, unknown
+from pipelines.threads import wait_passively
+
+Source = Annotated[Path, typer.Argument(metavar="SRC", help="A video file, a folder of frames, or a folder of such.")]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="What to write; must not exist yet.")]
+
+
+def degrade(
+    source: Source,
+    destination: Destination,
+    recipe: Annotated[str, typer.Option(help="A recipe of params.yaml, e.g. bi_x4.")],
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Write a sheet of what each step does to a frame, to DST, which ends in .png.")
+    ] = False,
+) -> None:
+    """Make the LR version of footage: PNG frames, which lose nothing, or a video if DST is named like one."""
+    wait_passively()
+    from pipelines import params
+    from pipelines.clips import footage
+    from pipelines.degradations import recipes
+    from pipelines.runtime.progress import Progress
+
+    steps = params.entry("recipe", params.load().recipes, recipe)
+    recipes.check(steps)
+    if preview:
+        return _preview(source, destination, recipe, steps)
+
+    def work(clip: footage.Footage, progress: Progress) -> None:
+        frames, drawn = recipes.degrade(
+            steps, clip.frames(), degradation=recipe, clip=clip.name, count=clip.count, size=clip.size, fps=clip.rate
+        )
+        target = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless=True)
+        _record_of(target).write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
+
+    _transform(source, destination, work, lossless=True)
+
+
+def restore(
+    source: Source,
+    destination: Destination,
+    method: Annotated[
+        str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
+    scale: networks.Scale = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to, whatever their shape.")
+    ] = None,
+    masks: Annotated[str | None, typer.Option(help="A segmenter of params.yaml, for networks that masks guide.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
+    overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=4, help="Restore tiles of so many pixels a side, a multiple of 4; smaller ones need less memory."),
+    ] = None,
+    tile_overlap: Annotated[
+        int, typer.Option(min=0, help="Pixels that a tile drops at each side where another one goes on.")
+    ] = 16,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; the GPU by default, if there is one.")] = None,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first, which takes a minute or more and a C++ compiler.")
+    ] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Keep a pixel's channels together in memory.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
+) -> None:
+    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
+    wait_passively()
+    import torch
+
+    from pipelines.clips import footage
+    from pipelines.evaluation.restore import restore as restore_frames
+    from pipelines.evaluation.speed import Speed
+    from pipelines.runtime.progress import Progress
+
+    speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if place not in ("cpu", "cuda"):
+        raise unknown("device", place, ("cpu", "cuda"))
+    if place == "cuda" and not torch.cuda.is_available():
+        raise VSRError("this machine has no CUDA device: leave --device out.")
+    network = networks.chosen(method, weights)
+    sized = networks.sized(network, scale, size)
+    mask = networks.masking(network, masks, place)
+
+    def work(clip: footage.Footage, progress: Progress) -> None:
+        seen, *priors = mask(clip.frames())
+        frames = restore_frames(
+            network,
+            seen,
+            window=window,
+            overlap=overlap,
+            device=place,
+            priors=priors,
+            size=sized(clip.size),
+            tile=tile,
+            tile_overlap=tile_overlap,
+            speed=speed,
+        )
+        try:
+            footage.write_like(destination, clip, progress.counted(frames))
+        except torch.OutOfMemoryError as error:
+            height, width = clip.size
+            raise VSRError(
+                f"{clip.path}: {window} frames of {width}x{height} at once do not fit into the memory of the GPU: "
+                "give a smaller --window or --tile, or --device cpu."
+            ) from error
+
+    _transform(source, destination, work)
+
+
+def export(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A clip store, e.g. data/lr/parallax/bi_x4.")],
+    destination: Destination,
+    clip: Annotated[list[str] | None, typer.Option(help="Only this clip; may be repeated.")] = None,
+    video: Annotated[bool, typer.Option("--video", help="Write <clip>.mp4 instead of PNG frames.")] = False,
+) -> None:
+    """Write the frames of a clip store as PNG folders or videos, for other tools."""
+    from pipelines.clips.export import export as write
+    from pipelines.clips.store import Store
+    from pipelines.runtime.progress import Progress
+
+    opened = Store(store)
+    names = list(dict.fromkeys(clip or opened.clips))
+    with Progress("export", len(names)) as progress:
+        write(opened, names, destination, video, progress)
+
+
+def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
+    """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
+    from pipelines.clips import footage
+    from pipelines.runtime.progress import Progress
+
+    if destination.name in ("", ".."):  # such a folder cannot be replaced by a finished one
+        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
+    clips = footage.open_source(source)
+    for target in footage.check_destination(destination, clips, lossless=lossless).values():
+        if lossless and _record_of(target).exists():
+            raise VSRError(f"{_record_of(target)} already exists: remove it or choose another name.")
+    new = not destination.exists()
+    failures = {}
+    try:
+        with Progress(destination.name, len(clips)) as progress:
+            for name, clip in clips.items():
+                try:
+                    work(clip, progress)
+                    progress.clip()
+                except VSRError as error:
+                    if len(clips) == 1:
+                        raise
+                    failures[name] = str(error)
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # DST holds a finished clip, or is one
+                destination.rmdir()
+    if failures:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
+        others = f", the others are in {destination}" if len(failures) < len(clips) else ""
+        raise VSRError(f"{len(failures)} of {len(clips)} clips failed{others}:{reasons}")
+
+
+def _record_of(target: Path) -> Path:
+    """Where what was drawn for a degraded clip is written: beside it, as a folder of frames holds frames."""
+    return target.with_name(f"{target.name}.json")
+
+
+PREVIEWED = 9
+"""Frames that a preview degrades: what coders and walks do takes some frames to show."""
+
+
+def _preview(source: Path, destination: Path, name: str, recipe: Any) -> None:
+    """The sheet of what a recipe does to a frame of the first clip of SRC."""
+    import itertools
+
+    from pipelines.clips import footage
+    from pipelines.clips.images import write_png
+    from pipelines.degradations import recipes
+    from pipelines.degradations.draw import draw, rng
+    from pipelines.degradations.preview import caption, sheet
+
+    if destination.suffix.lower() != ".png":
+        raise VSRError(f"--preview writes one picture, and DST is {str(destination)!r}: give a name that ends in .png.")
+    if destination.exists():
+        raise VSRError(f"{destination} already exists: remove it or choose another name.")
+    clip = next(iter(footage.open_source(source).values()))
+    frames = list(itertools.islice(clip.frames(), PREVIEWED))
+    drawn = draw(recipe, rng(name, clip.name), len(frames), clip.size, float(clip.rate))
+    shown = len(frames) // 2
+    after = [(caption(entry), frame) for entry, frame in recipes.stages(drawn, frames, shown)]
+    height, width = drawn["crop"]
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    write_png(destination, sheet([("HR", frames[shown][:height, :width]), *after], f"{name} · {clip.name}"))

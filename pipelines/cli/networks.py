@@ -1,0 +1,107 @@
+"""A network as options choose it, and `vsr card`, which counts what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.errors import VSRError
+
+Scale = Annotated[float | None, typer.Option(min=1, help="For networks that restore at any scale, e.g. 2.5; 4 by default.")]
+
+
+def card(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A network, e.g. basicvsr.")],
+    lr: Annotated[str, typer.Option(metavar="HxW", help="Size of the LR frame.")] = "180x320",
+    frames: Annotated[int, typer.Option(min=1, help="Length of the clip that the cost is spread over.")] = 100,
+    scale: Scale = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """A network's parameters and multiply-accumulates per frame, as published."""
+    from pipelines import networks
+    from pipelines.evaluation.cost import cost
+
+    height, width = pixels("--lr", lr)
+    network = networks.restorer(networks.create(method))
+    size = sized(network, scale, None)((height, width))
+    found = cost(network, height, width, frames, size)
+    if as_json:
+        print(json.dumps({"method": method, **found}))
+        return
+    enlarged = f" to {size[0]}x{size[1]}" if size else ""
+    print(f"{method} at {height}x{width}{enlarged}, per frame of a clip of {frames}")
+    print(f"  parameters                          {found['parameters']:,}")
+    print(f"  GMAC                                {found['gmacs']:.1f}")
+    print(f"  GMAC without deformable convolution {found['gmacs_without_deform']:.1f}")
+
+
+def chosen(method: str | None, weights: Path | None) -> Any:
+    """The network that the options name, with its parameters."""
+    from pipelines import networks
+
+    if weights is not None:
+        return networks.restorer(networks.load(weights, expect=method))
+    if method is None:
+        raise VSRError("it is not said what to restore by: give --weights FILE, or a --method that needs none, such as bicubic.")
+    network = networks.restorer(networks.create(method))
+    if any(True for _ in network.parameters()):
+        raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")
+    return network
+
+
+def sized(network: Any, scale: float | None, size: str | None) -> Callable[[tuple[int, int]], tuple[int, int] | None]:
+    """What frames of a size are restored to, by the options; None where the network says it."""
+    import math
+
+    if scale is None and size is None:
+        return lambda lr: None
+    if scale is not None and size is not None:
+        raise VSRError("--scale and --size do not go together: choose one.")
+    if not network.any_scale:
+        raise VSRError(
+            f"{network.name} enlarges {network.scale:g} times and no other: leave {'--scale' if size is None else '--size'} out, "
+            "or choose a network that restores at any scale, e.g. bicubic."
+        )
+    if size is not None:
+        fixed = pixels("--size", size)
+        return lambda lr: fixed
+    if not math.isfinite(factor := scale or 1):
+        raise VSRError(f"--scale is {scale}: give a number of at least 1.")
+    return lambda lr: (round(factor * lr[0]), round(factor * lr[1]))
+
+
+def pixels(option: str, text: str) -> tuple[int, int]:
+    """(height, width) as an option gives it."""
+    height, _, width = text.partition("x")
+    if not (text.isascii() and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise VSRError(f"{option} is {text!r}: give height x width in pixels, e.g. 180x320.")
+    return int(height), int(width)
+
+
+def masking(network: Any, name: str | None, device: str) -> Callable[[Any], Sequence[Any]]:
+    """Makes of the frames of a clip what the network sees: the frames, and their masks if they guide it."""
+    import itertools
+
+    from pipelines import params
+    from pipelines.priors.masks import Masks, planes
+
+    known = params.load().masks if name is not None or network.priors else {}
+    if not network.priors:
+        if name is not None:
+            raise VSRError(f"{network.name} is not guided by masks: leave --masks out.")
+        return lambda frames: (frames,)
+    if name is None:
+        raise VSRError(
+            f"{network.name} is guided by masks of the frames: name what makes them with --masks, one of {', '.join(known)}."
+        )
+    worker = Masks(params.entry("masks", known, name).model, device)
+
+    def both(frames: Any) -> Sequence[Any]:
+        seen, segmented = itertools.tee(frames)
+        return seen, (planes(worker.frame(frame)["masks"]) for frame in segmented)
+
+    return both

@@ -1,0 +1,79 @@
+"""Commands for the project that params.yaml describes, and for the machine it runs on: repro, report, ui, doctor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import VSRError
+
+
+def repro(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Methods, to train and evaluate them and report on what there is, or stages; with all they depend on. "
+            "The whole graph if none.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
+) -> None:
+    """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
+    from pipelines import params
+    from pipelines.runtime.repro import repro as reproduce
+
+    params.load()
+    if not reproduce(params.find().parent, jobs, targets or ()):
+        raise typer.Exit(1)
+
+
+def report() -> None:
+    """Write the report from whatever results there are, and print its tables."""
+    from pipelines import params
+    from pipelines.report import page
+
+    root = params.find().parent
+    page.publish(params.load(), root)
+    print(f"\nReport: {os.path.relpath(root / 'report' / 'index.html')}")
+
+
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on this machine.")] = 5000) -> None:
+    """Open MLflow's pages on this machine."""
+    from pipelines.runtime import tracking
+
+    tracking.preflight()
+    where = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if where.startswith("http"):
+        raise VSRError("MLFLOW_TRACKING_URI names a server: open its address in a browser.")
+    for suite, address in tracking.views().items():
+        print(f"{suite}: http://127.0.0.1:{port}/{address}", flush=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        tracking.uri(),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    os.execv(sys.executable, command)
+
+
+def doctor() -> None:
+    """Check what the pipeline needs of this machine, and say how to mend what is missing."""
+    from pipelines.runtime.doctor import examine
+
+    healthy = True
+    for check in examine():
+        mark = "ok" if check.ok else "NO" if check.needed else "--"
+        print(f"{mark}  {check.name}: {check.found}", flush=True)
+        healthy &= mark != "NO"
+    if not healthy:
+        raise VSRError("what is marked NO has to be mended before the pipeline can run.")

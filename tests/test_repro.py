@@ -276,7 +276,7 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 
     project.change(add)
     process = project.start("dvc", "repro", "--single-item", name)
-    _wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/checkpoint_*/state.pt"))), process)
+    _wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
     _stage_process(process, "stages.train").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode != 0

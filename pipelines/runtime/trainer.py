@@ -3,12 +3,14 @@
 The run's name is its identity: whoever calls again with it goes on with that run. A worker that dies
 is replaced a few times; an error that its user has to mend ends the run at once, and is raised here as
 the one sentence it is.
+
+A checkpoint is a file in the run's folder and not one of Ray's, which only counts once the controller has asked for it, seconds
+later: a run that is killed or ends with an error in between would lose it.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from pipelines.errors import VSRError
@@ -29,7 +31,8 @@ from pipelines.training.loop import State, Task, fit, load, save
 from pipelines.training.progress import Progress, Tracker
 
 _ATTEMPTS = 3
-_STATE = "state.pt"
+_LAST = "last.pt"
+_FINAL = "final.pt"
 _LINES = "progress.log"
 
 
@@ -89,7 +92,7 @@ def run(
         VSRError: what a worker raised, or the workers died `3` times.
     """
     folder = storage.resolve() / name
-    final = folder / _STATE
+    last, final = folder / _LAST, folder / _FINAL
     if final.is_file():
         return final
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +100,14 @@ def run(
     # Another stage may hold the cores for long: waiting for them is no fault.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "86400")
     resources = {"CPU": float(workers.cpus)} | ({"GPU": 1.0} if workers.gpu else {})
-    config = {"build": build, "schedule": schedule, "tracker": tracker, "threads": workers.cpus, "lines": folder / _LINES}
+    config = {
+        "build": build,
+        "schedule": schedule,
+        "tracker": tracker,
+        "threads": workers.cpus,
+        "lines": folder / _LINES,
+        "last": last,
+    }
     for attempt in range(1, _ATTEMPTS + 1):
         trainer = TorchTrainer(
             _work,
@@ -108,12 +118,11 @@ def run(
                 name=name,
                 storage_path=str(storage.resolve()),
                 failure_config=FailureConfig(max_failures=0),
-                checkpoint_config=CheckpointConfig(num_to_keep=2),
             ),
         )
         with _followed(folder / _LINES, say):
             try:
-                result = trainer.fit()
+                trainer.fit()
             except TrainingFailedError as error:
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
@@ -124,10 +133,10 @@ def run(
                 say(f"a training worker failed ({_last_line(error)}): going on from the last checkpoint")
             else:
                 break
-    state = _state(result.checkpoint)
-    if state is None or state["step"] < schedule.iterations:  # stopped by Ctrl-C, which Ray takes for an end
-        raise VSRError(f"the training {name} was stopped at step {state['step'] if state else 0}: run again to go on.")
-    save(state, final)
+    done = load(last)["step"] if last.is_file() else 0
+    if done < schedule.iterations:  # stopped by Ctrl-C, which Ray takes for an end
+        raise VSRError(f"the training {name} was stopped at step {done}: run again to go on.")
+    os.replace(last, final)
     return final
 
 
@@ -137,40 +146,26 @@ def _work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     schedule: Schedule = config["schedule"]
+    last: Path = config["last"]
     progress = Progress(schedule.iterations, partial(_append, config["lines"]), config["tracker"])
 
-    def report(step: int, state: State) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            if rank == 0:
-                save(state, Path(folder) / _STATE)
-            ray.train.report({"step": step}, checkpoint=Checkpoint(folder) if rank == 0 else None)
+    def keep(step: int, state: State) -> None:
+        save(state, last)
 
-    state = _state(ray.train.get_checkpoint())
+    state = load(last) if last.is_file() else None
     if state is not None and rank == 0:
         _append(config["lines"], f"going on from step {state['step']}/{schedule.iterations}")
-    try:
-        fit(
-            config["build"](),
-            schedule,
-            rank=rank,
-            world=world,
-            device=ray.train.torch.get_device(),
-            resume=state,
-            on_log=progress.log if rank == 0 else None,
-            on_validate=progress.validated,
-            on_checkpoint=report,
-        )
-    except VSRError:
-        ray.train.get_all_reported_checkpoints()  # the error ends the run: its last checkpoint has to be known by then
-        raise
-
-
-def _state(checkpoint: Checkpoint | None) -> State | None:
-    """What a checkpoint holds, None for none."""
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return load(Path(folder) / _STATE)
+    fit(
+        config["build"](),
+        schedule,
+        rank=rank,
+        world=world,
+        device=ray.train.torch.get_device(),
+        resume=state,
+        on_log=progress.log if rank == 0 else None,
+        on_validate=progress.validated,
+        on_checkpoint=keep if rank == 0 else None,
+    )
 
 
 def _append(path: Path, line: str) -> None:

@@ -70,6 +70,7 @@ def run(arguments: Namespace) -> None:
         "degradation": degradation,
         "split": test.split,
         "trained_on": record["trained_on"],
+        "random": record.get("random", []),
         "notes": record["notes"],
         "inputs": stage.inputs,
     }

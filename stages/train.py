@@ -35,7 +35,8 @@ def run(arguments: Namespace) -> None:
     start = data("trained", experiment.start)
     build, facts = task_of(experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
-    notes += [note for note in [begin_with(network, start)] if note]
+    beginning = begin_with(network, start)
+    notes += [beginning.note] if beginning.note else []
     published = published_profile(loaded.methods[experiment.method], experiment.corpus)
     if experiment.profile != published:
         notes.append(
@@ -47,6 +48,7 @@ def run(arguments: Namespace) -> None:
         "method": experiment.method,
         "corpus": experiment.corpus,
         **facts,
+        "random": beginning.random,
         "notes": notes,
         "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }

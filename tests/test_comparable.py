@@ -99,6 +99,10 @@ def test_only_the_published_profile_of_a_training_set_is_comparable() -> None:
                 assert fits or why == f"not the published network and recipe (profile {profile}, not {expected})"
 
 
+def test_what_began_at_random_is_no_published_recipe() -> None:
+    assert comparable(_cell(**HERE, random=("spynet",))) == (False, "its spynet began at random, not with published parameters")
+
+
 def test_every_scale_is_comparable_to_a_network_for_all_of_them() -> None:
     made = {"network": "basicvsr_dcgu", "weights": None, "trained_on": "reds/any scale (1 to 4)"}
     for degradation in ("bi_x4", "bi_x2_5", "bi_x12"):

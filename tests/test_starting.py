@@ -53,7 +53,7 @@ def test_a_flow_network_goes_into_its_place(tmp_path: Path) -> None:
     start, state = made(tmp_path, "spynet")
     for name, options, more in (("basicvsr", BASICVSR, ""), ("iconvsr", ICONVSR, "; its edvr begins at random")):
         network = models.create(name, **options)
-        assert begin_with(network, start) == f"its spynet begins with spynet_5 (trained somehow){more}"
+        assert begin_with(network, start).note == f"its spynet begins with spynet_5 (trained somehow){more}"
         check(network, state, "spynet.")
     task = restoration_task("basicvsr", BASICVSR, training(parts=flow(2, 0.5)), *stores(tmp_path), start)
     check(task.network, state, "spynet.")
@@ -75,11 +75,11 @@ def test_what_is_added_to_a_network_is_new(tmp_path: Path) -> None:
     clip, masks = torch.rand(1, 3, 3, 8, 8), torch.rand(1, 3, 64, 8, 8).round()
     with torch.no_grad():
         assert torch.equal(guided(clip, masks), models.load(start / product.WEIGHTS)(clip))
-    note = begin_with(models.create("seem_basicvsr", **BASICVSR), start)
+    note = begin_with(models.create("seem_basicvsr", **BASICVSR), start).note
     assert note == "begins with basicvsr_5 (trained somehow); new: seem"
     control = first_network("basicvsr", BASICVSR, NEAR, start)
     check(control, state)
-    assert begin_with(control, start) == "begins with basicvsr_5 (trained somehow)"
+    assert begin_with(control, start).note == "begins with basicvsr_5 (trained somehow)"
 
 
 def test_a_head_takes_the_place_of_the_upsampler(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_head_takes_the_place_of_the_upsampler(tmp_path: Path) -> None:
     options = {"channels": 4, "blocks": 1, "hidden": 8}
     network = first_network("basicvsr_liif", options, NEAR, start)
     check(network, {name: value for name, value in state.items() if not name.startswith(("up", "conv"))})
-    note = begin_with(models.create("basicvsr_liif", **options), start)
+    note = begin_with(models.create("basicvsr_liif", **options), start).note
     assert note == ("begins with basicvsr_5 (trained somehow); not used of it: upconv1, upconv2, conv_hr, conv_last; new: head")
     # What is new begins near the base: its last layer adds nothing.
     assert not network.last.weight.any() and network.head.imnet.layers[0].weight.any()  # type: ignore[operator,union-attr,index]
@@ -96,7 +96,7 @@ def test_a_head_takes_the_place_of_the_upsampler(tmp_path: Path) -> None:
 def test_attention_in_place_of_a_plain_fusion(tmp_path: Path) -> None:
     start, state = made(tmp_path, "edvr_m", **EDVR, tsa=False)
     network = models.create("edvr_m", **EDVR)
-    note = begin_with(network, start)
+    note = begin_with(network, start).note
     assert note == "begins with edvr_m_5 (trained somehow); not used of it: fusion; new: fusion"
     check(network, {name: value for name, value in state.items() if not name.startswith("fusion.")})
 
@@ -117,7 +117,7 @@ def test_two_networks_join_in_a_third(tmp_path: Path) -> None:
     flow_network, of_flow = made(tmp_path, "spynet")
     edvr, of_edvr = made(tmp_path, "edvr_m", **EDVR)
     network = models.create("iconvsr", **ICONVSR)
-    note = begin_with(network, join(tmp_path, flow_network, edvr))
+    note = begin_with(network, join(tmp_path, flow_network, edvr)).note
     assert note == (
         "its spynet begins with spynet_5 (trained somehow); its edvr begins with edvr_m_5 (trained somehow); "
         "not used of it: reconstruction, upconv1, upconv2, conv_hr, conv_last"
@@ -129,7 +129,7 @@ def test_two_networks_join_in_a_third(tmp_path: Path) -> None:
 
 def test_an_extractor_without_a_flow_network(tmp_path: Path) -> None:
     edvr, _ = made(tmp_path, "edvr_m", **EDVR)
-    note = begin_with(models.create("iconvsr", **ICONVSR), edvr)
+    note = begin_with(models.create("iconvsr", **ICONVSR), edvr).note
     assert note.startswith("its edvr begins with edvr_m_5 (trained somehow); not used of it: ")
     assert note.endswith("conv_last; its spynet begins at random")
 
@@ -140,14 +140,14 @@ def test_iconvsr_begins_on_vimeo90k_with_networks_that_are_trained_there(tmp_pat
     options = {name: profile.options for name, profile in methods["edvr_m"].items()}
     without, state = made(tmp_path, "edvr_m", seed=1, **options["vimeo_without_tsa"])
     edvr = models.create("edvr_m", **options["vimeo"])
-    note = begin_with(edvr, without)
+    note = begin_with(edvr, without).note
     assert note == "begins with edvr_m_1 (trained somehow); not used of it: fusion; new: fusion"
     check(edvr, {name: value for name, value in state.items() if not name.startswith("fusion.")})
 
     trained, of_edvr = made(tmp_path, "edvr_m", **options["vimeo"])
     flow_network, of_flow = made(tmp_path, "spynet")
     network = models.create("iconvsr", **methods["iconvsr"]["vimeo"].options)
-    assert "at random" not in begin_with(network, join(tmp_path, flow_network, trained))
+    assert begin_with(network, join(tmp_path, flow_network, trained)).random == ()
     check(network, of_flow, "spynet.")
     own = {name for name in network.state_dict() if name.startswith("edvr.")}
     check(network, {name: value for name, value in of_edvr.items() if f"edvr.{name}" in own}, "edvr.")
@@ -158,7 +158,7 @@ def test_the_later_of_two_networks_wins(tmp_path: Path) -> None:
     base, state = made(tmp_path, "basicvsr", **BASICVSR)
     flow_network, of_flow = made(tmp_path, "spynet")
     network = models.create("seem_basicvsr", **BASICVSR)
-    note = begin_with(network, join(tmp_path, base, flow_network))
+    note = begin_with(network, join(tmp_path, base, flow_network)).note
     assert note.endswith("; its spynet begins with spynet_5 (trained somehow); new: seem")
     check(network, {name: value for name, value in state.items() if not name.startswith("spynet.")})
     check(network, of_flow, "spynet.")
@@ -174,7 +174,7 @@ def test_scratch_is_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = models.create("basicvsr", **BASICVSR)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert begin_with(network, scratch(tmp_path)) == "its spynet begins at random"
+    assert begin_with(network, scratch(tmp_path)) == ("its spynet begins at random", ("spynet",))
     check(network, before)
 
 
@@ -184,8 +184,21 @@ def test_what_begins_at_random_is_said_of_every_network(tmp_path: Path, name: st
         network = models.create(name)
     outermost = {key.partition(".")[0] for key in network.state_dict()}
     expected = [f"its {part} begins at random" for part in ("edvr", "spynet") if part in outermost]
-    assert begin_with(network, scratch(tmp_path)) == "; ".join(expected)
+    found = begin_with(network, scratch(tmp_path))
+    assert found.note == "; ".join(expected) and len(found.random) == len(expected)
     assert len(expected) == (2 if name == "iconvsr" else 0 if "edvr" in name else 1)
+
+
+def test_what_began_at_random_is_known_of_what_comes_after(tmp_path: Path) -> None:
+    """Until a trained network takes its place."""
+    base, _ = made(tmp_path, "basicvsr", **BASICVSR)
+    (base / product.RECORD).write_text(json.dumps({**product.read(base), "random": ["spynet"]}))
+    network = models.create("seem_basicvsr", **BASICVSR)
+    note, random = begin_with(network, base)
+    assert note.endswith("; new: seem; the spynet of basicvsr_5 began at random") and random == ("spynet",)
+    flow_network, _ = made(tmp_path, "spynet")
+    note, random = begin_with(network, join(tmp_path, base, flow_network))
+    assert "at random" not in note and random == ()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params
 from pipelines.report.results import Cell
 from pipelines.report.statistics import Paired, over_seeds, paired, replicates, seed_of, spread, verdict
+from pipelines.training.starting import Beginning
 from stages import train as stage
 
 VALUES = st.lists(
@@ -187,7 +188,7 @@ def test_an_experiment_is_trained_with_its_own_seed(
     params = _params(basicvsr_bi_s1={"seed": 1})
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(stage.params, "load", lambda: params)
-    monkeypatch.setattr(stage, "begin_with", lambda network, folder: "")
+    monkeypatch.setattr(stage, "begin_with", lambda network, folder: Beginning("", ()))
     monkeypatch.setattr(stage, "begin", lambda name: name)
     monkeypatch.setattr(stage, "end", lambda name: None)
     monkeypatch.setattr(stage, "train", lambda *arguments: calls.append(arguments))

@@ -90,7 +90,7 @@ def _of_the_training(cell: Cell) -> list[str]:
     # One network for all scales is trained under bicubic reduction, as those of the papers.
     if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
         reasons.append(f"trained under {degraded}")
-    return reasons
+    return reasons + [f"its {part} began at random, not with published parameters" for part in cell.random]
 
 
 def _trained_on(cell: Cell) -> str | None:

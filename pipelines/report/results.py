@@ -69,7 +69,7 @@ class Timing(Record):
 class Cell(Record):
     """One method on one test pair. `folder` holds its frames.parquet and samples; `profile` is which network and recipe of
     the method it is, `weights` the name of the published parameters that it has, if it has any, `masks` the model of the masks
-    that guided it, likewise."""
+    that guided it, likewise, and `random` names parts that are networks of their own and began at random."""
 
     method: str
     network: str
@@ -88,6 +88,7 @@ class Cell(Record):
     notes: tuple[str, ...] = ()
     inputs: dict[str, str] = {}
     trained_on: str | None = None
+    random: tuple[str, ...] = ()
     folder: Path
 
     @model_validator(mode="after")

@@ -17,17 +17,20 @@ WEIGHTS = "model.safetensors"
 RECORD = "model.json"
 
 Record = dict[str, Any]
-"""`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `notes` and `params` (flat);
-of a join or `scratch` instead the records of its `parts`, each with its `file`."""
+"""`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `random` (parts that are networks of
+their own and began at random), `notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with
+its `file`."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A trained network that others start from: its name, what it is in a few words, and its weights."""
+    """A trained network that others start from: its name, what it is in a few words, its weights, and which of its parts began
+    at random."""
 
     name: str
     note: str
     weights: Path
+    random: tuple[str, ...]
 
 
 def write(folder: Path, network: Network, record: Record) -> Record:
@@ -59,4 +62,4 @@ def origins(folder: Path) -> list[Origin]:
     """
     record = read(folder)
     found = record.get("parts", [{**record, "file": WEIGHTS}])
-    return [Origin(part["name"], part["notes"][0], folder / part["file"]) for part in found]
+    return [Origin(part["name"], part["notes"][0], folder / part["file"], tuple(part.get("random", ()))) for part in found]

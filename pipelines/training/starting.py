@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +17,20 @@ from pipelines.training import product
 State = dict[str, Tensor]
 
 
-def begin_with(network: Network, folder: Path) -> str:
+class Beginning(NamedTuple):
+    """What a network begins with."""
+
+    note: str
+    """In words: what it begins with, what it has no use for, what in it is new, and what is random; empty if there is nothing to say."""
+    random: tuple[str, ...]
+    """Parts that are networks of their own and begin at random, or began so in the network that they come from."""
+
+
+def begin_with(network: Network, folder: Path) -> Beginning:
     """Give a network the parameters of the trained ones in a folder, one after the other.
 
     What the network has as a part, such as a flow network, goes there; else parameters are taken by their names.
     Outermost modules are taken whole or, where the two have no name in common, not at all.
-
-    Returns:
-        A note of what it begins with, what it has no use for, what in it is new, and which of its parts that are
-        networks of their own begin at random, as none in the folder is theirs; empty if there is nothing to say.
 
     Raises:
         VSRError: there is no network in the folder, one differs within a module, or nothing of one fits.
@@ -32,6 +38,7 @@ def begin_with(network: Network, folder: Path) -> str:
     notes: list[str] = []
     taken: set[str] = set()
     scopes: dict[str, nn.Module] = {}
+    began: dict[str, str] = {}  # parts that began at random, and in which network
     for origin in product.origins(folder):
         source = networks.load(origin.weights)
         part = next((name for name, child in network.named_children() if isinstance(source, type(child))), None)
@@ -44,6 +51,9 @@ def begin_with(network: Network, folder: Path) -> str:
         for module in moved:
             _copy(given[module], wanted[module], f"{network.name} cannot begin with {origin.name} ({source.name})", prefix)
         taken |= {prefix + module for module in moved}
+        for name in [part] if part else moved:
+            began.pop(name, None)
+        began |= {name: origin.name for name in origin.random if not part and name in moved}
         notes.append(f"{f'its {part} ' if part else ''}begins with {origin.name} ({origin.note})")
         unused = [module for module in given if module not in moved]
         if unused:
@@ -58,7 +68,9 @@ def begin_with(network: Network, folder: Path) -> str:
     ]
     if new:
         notes.append(f"new: {', '.join(new)}")
-    return "; ".join([*notes, *(f"its {part} begins at random" for part in untouched)])
+    notes += [f"the {part} of {origin} began at random" for part, origin in began.items()]
+    notes += [f"its {part} begins at random" for part in untouched]
+    return Beginning("; ".join(notes), (*began, *untouched))
 
 
 def _begun(module: str, taken: Iterable[str]) -> bool:

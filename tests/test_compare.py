@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scipy.stats
 import yaml
+from front_door import Vsr, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import cli
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, load
 from pipelines.report import compare, results, tables
@@ -277,32 +277,23 @@ def test_no_clip_in_common_names_both_methods_and_the_pair(root: Path, params: P
 
 
 @pytest.fixture
-def vsr(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs the command in the project; gives what it prints."""
+def compared(root: Path, vsr: Vsr, monkeypatch: pytest.MonkeyPatch) -> Vsr:
+    """`vsr compare` in the project."""
     monkeypatch.chdir(root)
-
-    def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["vsr", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        if ended.value.code:
-            return str(ended.value.code)
-        return capsys.readouterr().out
-
-    return call
+    return partial(vsr, "compare")
 
 
-def test_the_command_prints_a_table_json_and_csv(vsr: Callable[..., str]) -> None:
-    shown = vsr("compare", "bicubic", "basicvsr_bi")
+def test_the_command_prints_a_table_json_and_csv(compared: Vsr) -> None:
+    shown = compared("bicubic", "basicvsr_bi").out
     assert "parallax · bi_x4 (y), differences from bicubic" in shown and "better" in shown
-    found = json.loads(vsr("compare", "bicubic", "basicvsr_bi", "--metrics", "psnr", "--json"))
+    found = json.loads(compared("bicubic", "basicvsr_bi", "--metrics", "psnr", "--json").out)
     assert [(row["method"], row["metric"]) for row in found] == [("bicubic", "psnr"), ("basicvsr_bi", "psnr")]
-    rows = list(csv.DictReader(io.StringIO(vsr("compare", "bicubic", "basicvsr_bi", "--metrics", "psnr", "--csv"))))
+    rows = list(csv.DictReader(io.StringIO(compared("bicubic", "basicvsr_bi", "--metrics", "psnr", "--csv").out)))
     assert [float(row["value"]) for row in rows] == [row["value"] for row in found]
     assert tuple(rows[0]) == COLUMNS
 
 
-def test_the_command_tells_errors_in_one_sentence(vsr: Callable[..., str]) -> None:
-    assert vsr("compare", "bicubic", "basicvsr_by").startswith("error: unknown experiment or baseline 'basicvsr_by'")
-    assert "choose one" in vsr("compare", "bicubic", "basicvsr_bi", "--json", "--csv")
-    assert "all there is to compare" in vsr("compare", "bicubic")
+def test_the_command_tells_errors_in_one_sentence(compared: Vsr) -> None:
+    assert error(compared("bicubic", "basicvsr_by")).startswith("error: unknown experiment or baseline 'basicvsr_by'")
+    assert "choose one" in error(compared("bicubic", "basicvsr_bi", "--json", "--csv"))
+    assert "all there is to compare" in error(compared("bicubic"))

@@ -12,10 +12,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import torch
+from moving import store
 from PIL import Image
 
 from models.parts.resize import imresize
-from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -91,13 +91,9 @@ def film(path: Path, count: int = 12, size: str = "48x32", sound: bool = False, 
 
 def stored(path: Path, clips: dict[str, list[np.ndarray]]) -> Path:
     """A clip store of frames."""
-    for name, frames in clips.items():
-        with ClipWriter(path.with_name("parts"), name) as writer:
-            for frame in frames:
-                writer.append({"rgb": frame})
-            writer.finish(ClipAttributes("test", 24000 / 1001, *frames[0].shape[:2]))
-    assemble(path.with_name("parts"), list(clips), path)
-    return path
+    return store(
+        path, {name: ("test", [{"rgb": frame} for frame in frames]) for name, frames in clips.items()}, fps=24000 / 1001
+    ).path
 
 
 def nonsense(path: Path) -> Path:

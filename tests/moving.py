@@ -28,7 +28,12 @@ def picture(t: int, seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.n
     return np.rint(127.5 + image * 20).clip(0, 255).astype(np.uint8)
 
 
-def store(path: Path, clips: dict[str, tuple[str, list[dict[str, np.ndarray]]]], scales: dict[str, float] | None = None) -> Store:
+def store(
+    path: Path,
+    clips: dict[str, tuple[str, list[dict[str, np.ndarray]]]],
+    scales: dict[str, float] | None = None,
+    fps: float = 25.0,
+) -> Store:
     """A store of clips by name: their split and frames, whose last but one and last axes but channels are height and width."""
     parts = path.with_name(path.name + "-parts")
     for name, (split, frames) in clips.items():
@@ -37,7 +42,7 @@ def store(path: Path, clips: dict[str, tuple[str, list[dict[str, np.ndarray]]]],
                 writer.append(frame)
             column, array = next(iter(frames[0].items()))
             height, width = array.shape[-2:] if column == "masks" else array.shape[:2]
-            writer.finish(ClipAttributes(split, 25.0, height, width))
+            writer.finish(ClipAttributes(split, fps, height, width))
     assemble(parts, list(clips), path)
     return Store(path)
 

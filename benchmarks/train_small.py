@@ -22,8 +22,8 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation.metrics import luma, psnr
 from pipelines.evaluation.restore import restore
-from pipelines.params import AnyScale, Guided, Params, Schedule
-from pipelines.params.references import SCRATCH
+from pipelines.params import Experiment, Params, Schedule
+from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
 from pipelines.priors.masks import planes
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
@@ -39,8 +39,8 @@ def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     loaded = params.load()
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or list(loaded.trained):
-            params.entry("experiment", loaded.trained, name)
+        for name in names or list(loaded.experiments):
+            params.entry("experiment", loaded.experiments, name)
             _make(loaded, name, Path(folder))
             _table(loaded, name, networks.load(Path(folder) / name / product.WEIGHTS))
 
@@ -57,8 +57,8 @@ def _make(loaded: Params, name: str, folder: Path) -> None:
         schedule: Schedule = start.training
         task = flow_task(start.network, start.options, schedule, DATA / "hr" / start.corpus, DATA / "truth" / start.corpus)
         network = networks.create(start.network, **start.options)
-    elif name in loaded.trained:
-        chosen = loaded.trained[name]
+    elif name in loaded.experiments:
+        chosen = loaded.experiments[name]
         profile = loaded.methods[chosen.method][chosen.profile]
         training = chosen.training(profile)
         if training is None:
@@ -86,11 +86,11 @@ def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
 
 
 def _table(loaded: Params, name: str, network: Network) -> None:
-    """Of each test clip: at the degradation learnt, or at all of tests.any_scale that there are."""
-    chosen = loaded.trained[name]
+    """Of each test clip: at the degradation learnt, or at all that are tested and made where it is drawn in the step."""
+    chosen = loaded.experiments[name]
     test = params.entry("tested corpus", loaded.tests.corpora, chosen.corpus)
     hr = Store(DATA / "hr" / chosen.corpus)
-    degradations = loaded.tests.any_scale if isinstance(chosen, AnyScale) else [chosen.degradation]
+    degradations = loaded.tests.degradations if chosen.degradation == IN_STEP else [chosen.degradation]
     for degradation in degradations:
         path = DATA / "lr" / chosen.corpus / degradation
         if not path.exists():
@@ -101,7 +101,7 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         for clip in hr.split(test.split):
             height, width = lr.clips[clip.name].attributes.parameters["crop"]
             truth = [frame[:height, :width] for frame in hr.frames(clip.name)]
-            priors = [_masks(chosen, clip.name)] if isinstance(chosen, Guided) else []
+            priors = [_masks(chosen, clip.name)] if chosen.prior != NO_PRIOR else []
             row = []
             for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
@@ -117,8 +117,8 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         )
 
 
-def _masks(chosen: Guided, clip: str) -> Iterator[np.ndarray]:
-    store = Store(DATA / "masks" / "lr" / chosen.corpus / chosen.degradation / chosen.masks)
+def _masks(chosen: Experiment, clip: str) -> Iterator[np.ndarray]:
+    store = Store(DATA / "priors" / chosen.prior / "lr" / chosen.corpus / chosen.degradation)
     return map(planes, store.frames(clip, "masks"))
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from models import Network
 from pipelines import networks, params
 from pipelines.clips import video
-from pipelines.clips.store import MANIFEST, Store
+from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation import evaluate, metrics, protocols
 from pipelines.evaluation.cost import cost
@@ -53,12 +53,13 @@ def run(arguments: Namespace) -> None:
     }
     tracking.preflight()
     video.check_encoder("libx264")  # of the films
-    stage = begin(f"{loaded.evaluated_by(name)}@{name}-{corpus}-{degradation}")
+    stage = begin(f"{'evaluate_baseline' if name in loaded.baselines else 'evaluate'}@{name}-{corpus}-{degradation}")
     trained = data("trained", name)
     record = product.read(trained)
     network = networks.load(trained / product.WEIGHTS)
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
-    masks = _masks(record, corpus, degradation) if "masks" in network.priors else None
+    guide = json.loads((data("guides", name, corpus, f"{degradation}.json")).read_text())
+    masks = ROOT / guide["prior"] if guide["prior"] else None
     clips = _chosen(hr, [clip.name for clip in lr.split(test.split)], chosen, corpus)
     header = {
         "method": name,
@@ -76,6 +77,8 @@ def run(arguments: Namespace) -> None:
     }
     out = ROOT / "results" / name / corpus / degradation
     reason = _mismatch(hr, lr, clips, network)
+    if network.priors and masks is None:
+        reason = f"it sees {' and '.join(network.priors)}, and lr/{corpus}/{degradation} has none"
     if reason:
         evaluate.write_inapplicable(out, header, reason)
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
@@ -147,23 +150,6 @@ def _shown(means: dict[str, Any]) -> str:
         metric = metrics.get(name)
         written.append(f"{metric.label} {value:.{metric.decimals}f}{f' {metric.unit}' if metric.unit else ''}")
     return ", ".join(written)
-
-
-def _masks(record: product.Record, corpus: str, degradation: str) -> Path:
-    """The store of masks of the pair's LR frames by the model that the network was trained with.
-
-    Raises:
-        VSRError: there is none.
-    """
-    model, folder = record.get("masks_model"), data("masks", "lr", corpus, degradation)
-    for path in sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")):
-        if all(clip.attributes.parameters == model for clip in Store(path).clips.values()):
-            return path
-    known = ", ".join(f"{key} {value}" for key, value in (model or {}).items()) or "of which its record says nothing"
-    raise VSRError(
-        f"{folder} has no masks by the model that {record['name']} was trained with ({known}): "
-        f"name it for lr/{corpus}/{degradation} in params.yaml's masks, and run `dvc repro masks`."
-    )
 
 
 def _mismatch(hr: Store, lr: Store, clips: list[str], network: Network) -> str | None:

@@ -16,11 +16,12 @@ EXPERIMENT = "vsr/priors"
 
 
 @contextmanager
-def tracked(stage: Stage, entry: params.Masks | params.Flows, provenance: Mapping[str, Any]) -> Iterator[tracking.Run]:
+def tracked(stage: Stage, kind: str, entry: params.OfFrames, provenance: Mapping[str, Any]) -> Iterator[tracking.Run]:
     """The MLflow run of a prior, found by its run key or made, for the time of the work on it.
 
     Args:
         stage: which computes it.
+        kind: `masks` or `flows`.
         entry: of params.yaml.
         provenance: see `weights.provenance`; logged as the run's params.
 
@@ -28,8 +29,7 @@ def tracked(stage: Stage, entry: params.Masks | params.Flows, provenance: Mappin
         VSRError: MLflow does not answer or refuses.
     """
     tracking.preflight()
-    kind = "masks" if isinstance(entry, params.Masks) else "flows"
-    tags = {"prior": kind, "backend": entry.model.backend, "corpus": entry.corpus, "degradation": entry.degradation}
+    tags = {"prior": kind, "backend": provenance["backend"], "corpus": entry.corpus, "degradation": entry.degradation}
     run = tracking.Run.find_or_create(
         name=stage.name,
         run_key=stage.run_key,

@@ -1,4 +1,4 @@
-"""Train: one experiment, a method on a pair, with masks of it, or at any scale."""
+"""Train: one experiment, a method on a pair or on HR clips that are degraded in the step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
+from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
+from pipelines.params.references import IN_STEP, NO_PRIOR
 from pipelines.training.any_scale import any_scale_task
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
@@ -25,13 +26,13 @@ def run(arguments: Namespace) -> None:
     """Make `data/trained/<experiment>`."""
     name = arguments.experiment
     loaded = params.load()
-    experiment = params.entry("experiment", loaded.trained, name)
+    experiment = params.entry("experiment", loaded.experiments, name)
     profile = loaded.methods[experiment.method][experiment.profile]
     training = experiment.training(profile)
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
-    stage = begin(f"{_stage(experiment)}@{name}")
+    stage = begin(f"train@{name}")
     start = data("trained", experiment.start)
     build, facts = task_of(experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
@@ -56,15 +57,8 @@ def run(arguments: Namespace) -> None:
     end(stage)
 
 
-def _stage(experiment: Experiment | AnyScale) -> str:
-    """The stage of dvc.yaml that trains it."""
-    if isinstance(experiment, Guided):
-        return "train_guided"
-    return "train_any_scale" if isinstance(experiment, AnyScale) else "train"
-
-
 def task_of(
-    experiment: Experiment | AnyScale, profile: Profile, training: Training, start: Path
+    experiment: Experiment, profile: Profile, training: Training, start: Path
 ) -> tuple[Callable[[], Task], dict[str, Any]]:
     """What makes the task inside a worker, and what the network's record says of its data.
 
@@ -73,18 +67,17 @@ def task_of(
         start: the folder of the network that it begins with.
     """
     method, options, hr = experiment.method, profile.options, data("hr", experiment.corpus)
-    if isinstance(experiment, AnyScale):
+    if experiment.degradation == IN_STEP:
         assert training.scales is not None  # params.yaml has been checked
         scales = f"any scale ({training.scales.low:g} to {training.scales.high:g})"
         return partial(any_scale_task, method, options, training, hr, start), {"trained_on": f"{experiment.corpus}/{scales}"}
     lr = data("lr", experiment.corpus, experiment.degradation)
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
-    if isinstance(experiment, Guided):
-        priors["masks"] = data("masks", "lr", experiment.corpus, experiment.degradation, experiment.masks)
-        # Masks by another model are another prior: the network is tested with those by this one.
+    if experiment.prior != NO_PRIOR:
+        priors["masks"] = data("priors", experiment.prior, "lr", experiment.corpus, experiment.degradation)
         model = next(iter(Store(priors["masks"]).clips.values())).attributes.parameters
-        facts |= {"masks": experiment.masks, "masks_model": model}
+        facts |= {"prior": experiment.prior, "masks_model": model}
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

@@ -1,7 +1,8 @@
-"""What the stage decides before it evaluates: whether a network can be tested on a pair, and which masks guide it."""
+"""What the stage decides before it evaluates: whether a network can be tested on a pair, and which prior it sees."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import numpy as np
 import pytest
 
 import models
-from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
-from pipelines.errors import VSRError
-from stages import evaluate
+from pipelines.clips.store import MANIFEST, ClipAttributes, ClipWriter, Store, assemble
+from stages import evaluate, guide
 
 
 def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters: Any) -> Store:
@@ -24,21 +24,15 @@ def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters:
     return Store(folder)
 
 
-def test_masks_are_those_of_the_model_that_the_network_was_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "data", tmp_path.joinpath)
-    model = {"backend": "felzenszwalb", "scale": 60.0}
-    folder = tmp_path / "masks" / "lr" / "city" / "bi_x4"
-    for name, scale in (("coarse", 90.0), ("fine", 60.0)):
-        _store(folder / name, 4, 4, **{**model, "scale": scale})
-    assert evaluate._masks({"name": "seem", "masks_model": model}, "city", "bi_x4") == folder / "fine"
-    for record, said in (
-        ({"name": "seem", "masks_model": {**model, "scale": 30.0}}, r"trained with \(backend felzenszwalb, scale 30.0\)"),
-        ({"name": "seem"}, "of which its record says nothing"),
-    ):
-        with pytest.raises(VSRError, match=said):
-            evaluate._masks(record, "city", "bi_x4")
-    with pytest.raises(VSRError, match="name it for lr/town/bi_x4"):
-        evaluate._masks({"name": "seem", "masks_model": model}, "town", "bi_x4")
+def test_a_guide_names_the_prior_of_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guide, "ROOT", tmp_path)
+    monkeypatch.setattr(guide, "data", (tmp_path / "data").joinpath)
+    made = _store(tmp_path / "data/priors/segments/lr/city/bi_x4", 4, 4)
+    found = guide.guide("segments", "city", "bi_x4")
+    digest = hashlib.sha256((made.path / MANIFEST).read_bytes()).hexdigest()
+    assert found == {"prior": "data/priors/segments/lr/city/bi_x4", "sha256": digest}
+    nothing = {"prior": None, "sha256": None}
+    assert guide.guide("segments", "town", "bi_x4") == guide.guide("none", "city", "bi_x4") == nothing
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def masking(network: Any, name: str | None, device: str) -> Callable[[Any], Sequ
     from pipelines import params
     from pipelines.priors.masks import Masks, planes
 
-    known = params.load().masks if name is not None or network.priors else {}
+    loaded = params.load()
+    known = {key: model for key, model in loaded.priors.items() if isinstance(model, params.MaskModel)}
     if not network.priors:
         if name is not None:
             raise VSRError(f"{network.name} is not guided by masks: leave --masks out.")
@@ -98,7 +99,7 @@ def masking(network: Any, name: str | None, device: str) -> Callable[[Any], Sequ
         raise VSRError(
             f"{network.name} is guided by masks of the frames: name what makes them with --masks, one of {', '.join(known)}."
         )
-    worker = Masks(params.entry("masks", known, name).model, device)
+    worker = Masks(params.entry("prior", known, name), device)
 
     def both(frames: Any) -> Sequence[Any]:
         seen, segmented = itertools.tee(frames)

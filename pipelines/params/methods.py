@@ -135,22 +135,18 @@ class Join(Strict):
     second: Name
 
 
-class OfPair(Strict):
-    """A corpus under a degradation."""
+class Experiment(OfMethod):
+    """A method trained here on a corpus.
 
-    corpus: Name
-    degradation: Name
-
-
-class Trained(OfMethod):
-    """A method that is trained here on a corpus.
-
-    `start` names the trained network that it begins with: a start, a join, a baseline or another
-    experiment, or `scratch` for none. `seed` replaces that of the method's recipe. Experiments that differ
-    by it alone are one experiment repeated.
+    `degradation` names the LR clips that it learns from, or is `in_step`: HR crops are then degraded in every step, by the
+    method's recipe. `prior` names what it sees of every frame beside the clip, or is `none`. `start` names the trained network
+    that it begins with: a start, a join, a baseline or another experiment, or `scratch` for none. `seed` replaces that of the
+    method's recipe. Experiments that differ by it alone are one experiment repeated.
     """
 
     corpus: Name
+    degradation: Name
+    prior: Name
     start: Name
     seed: int | None = None
 
@@ -160,25 +156,10 @@ class Trained(OfMethod):
         return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
 
 
-class Experiment(Trained):
-    """A method trained on a pair."""
-
-    degradation: Name
-
-
-class Guided(Experiment):
-    """A method trained on a pair and the masks of its LR frames, by their name."""
-
-    masks: Name
-
-
-class AnyScale(Trained):
-    """A method trained on HR clips that are reduced by the bicubic kernel in every step, at a scale of its own."""
-
-
 class Baseline(OfMethod):
-    """A method taken as it is: in closed form, or with published parameters found by name."""
+    """A method taken as it is: in closed form, or with published parameters found by name; `prior` as of an experiment."""
 
+    prior: Name
     weights: str | None = None
 
 
@@ -198,16 +179,11 @@ class Test(Strict):
 
 
 class Tests(Strict):
-    """On which corpora everything is tested, and under which degradations.
-
-    Every experiment is evaluated on each corpus under `degradations`, guided ones under `guided`, where
-    there are masks, those that restore at any scale under `any_scale`, and baselines under all in use.
-    """
+    """On which corpora everything is tested, and under which degradations: a method that cannot be, because of its scale or
+    because its prior is not there, is shown as not applicable."""
 
     corpora: dict[Name, Test]
     degradations: list[Name]
-    guided: list[Name]
-    any_scale: list[Name]
 
 
 class Suite(Strict):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines import networks, params
+from pipelines import networks, params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.training import product
 from stages.common import begin, data, end, main
 from stages.training import flat

@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from functools import partial
 
-from pipelines import networks, params
+from pipelines import networks, params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.training import product
 from pipelines.training.flow import flow_task
 from stages.common import begin, data, end, main

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
-from pipelines.priors.weights import REGISTRY, Weights, resolve
+from pipelines.weights import REGISTRY, Weights, resolve
 
 CONTENT = bytes(range(256)) * 5000
 

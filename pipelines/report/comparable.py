@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 
+from pipelines import weights
 from pipelines.clips.layouts import vimeo90k
 from pipelines.evaluation import protocols
 from pipelines.params.methods import published_profile
-from pipelines.priors import weights
 from pipelines.report.results import Cell
 from pipelines.report.sources import CONVENTIONS, TEST_SETS, Convention, test_set
 

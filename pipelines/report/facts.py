@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import weights
 from pipelines.params import (
     AnyScale,
     Choice,
@@ -22,7 +23,6 @@ from pipelines.params import (
     Step,
     Training,
 )
-from pipelines.priors import weights
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
 from pipelines.report.results import Cell, Cost, Timing

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from models.parts.weights import Weights
+
 PRIORS = {"masks": 64}
 """What networks may see of every frame beside the clip, (N, T, channels, H, W), and its channels. `masks`: 1 where a segment is
 and 0 elsewhere, by falling area; those that a frame does not need are 0."""
@@ -87,6 +89,15 @@ def kind(name: str) -> type[Network]:
             raise ValueError(misspelt("network", name, names()))
         importlib.import_module(f"models.{name}")
     return _IMPORTED[name]
+
+
+def weights(name: str) -> Mapping[str, Weights]:
+    """The published parameters of a network, which stand as `WEIGHTS` in its file.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    return getattr(importlib.import_module(kind(name).__module__), "WEIGHTS", {})
 
 
 def create(name: str, **options: Any) -> Network:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from models.parts.resize import imresize
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.readers import read_frames
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.priors import flows, weights
+from pipelines.priors import flows
 
 FRAMES = 3
 SCALE = 4

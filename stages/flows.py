@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from functools import partial
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import MANIFEST, Store
-from pipelines.priors import flows, picture, weights
+from pipelines.priors import flows, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main

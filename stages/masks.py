@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from functools import partial
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import Store
-from pipelines.priors import masks, picture, weights
+from pipelines.priors import masks, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
 from stages.common import begin, data, end, main

@@ -15,12 +15,12 @@ from skimage import data
 from torchvision.models import optical_flow
 
 from models.parts.resize import imresize
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
 from pipelines.evaluation.metrics import luma
-from pipelines.priors import flows, weights
+from pipelines.priors import flows
 
 DIS = params.Dis(backend="dis", preset="medium", enlarge=1)
 RAFT = params.Raft(backend="raft", weights="raft_small", updates=12, enlarge=1, batch=4)

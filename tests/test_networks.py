@@ -21,7 +21,7 @@ from models.parts.blocks import SubPixelNetwork
 from models.parts.deform import SecondOrderDeformAlignment
 from models.parts.edvr import EDVR
 from models.parts.recurrent import RecurrentFeatures
-from models.parts.registry import NETWORKS, PRIORS
+from models.parts.registry import PRIORS, kind
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
 from models.seem import PLANES, SEEM
@@ -61,11 +61,11 @@ TINY: dict[str, Options] = {
 CONTINUOUS: Options = {"lps": False, "gate": False, "gps": False}
 """Of DCGU, without what it chooses: other points for a difference in the last digits."""
 
-RESTORING = [name for name in models.names() if NETWORKS[name].restores]
+RESTORING = [name for name in models.names() if kind(name).restores]
 
 
 def of_kind(*kinds: type, but: tuple[str, ...] = ()) -> list[str]:
-    return [name for name in RESTORING if issubclass(NETWORKS[name], kinds) and not name.endswith(but)]
+    return [name for name in RESTORING if issubclass(kind(name), kinds) and not name.endswith(but)]
 
 
 def small(name: str, **options: object) -> Network:
@@ -120,12 +120,12 @@ def test_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("name", RESTORING)
 def test_the_call_is_what_attributes_say(name: str) -> None:
-    kind = NETWORKS[name]
-    assert set(kind.priors) <= set(PRIORS)
-    assert list(inspect.signature(kind.forward).parameters) == ["self", "clip", *kind.priors, *["size"] * kind.any_scale]
+    known = kind(name)
+    assert set(known.priors) <= set(PRIORS)
+    assert list(inspect.signature(known.forward).parameters) == ["self", "clip", *known.priors, *["size"] * known.any_scale]
     network = small(name)
     inputs = example(network)
-    if not kind.any_scale:
+    if not known.any_scale:
         with pytest.raises(TypeError, match="size"):
             run(network, inputs, size=(20, 30))
         return
@@ -152,7 +152,7 @@ def test_impossible_options(name: str) -> None:
     with torch.device("meta"):
         with pytest.raises(ValueError, match=f"unknown option of {name} 'nonsense'"):
             models.create(name, nonsense=1)
-        for option, parameter in inspect.signature(NETWORKS[name]).parameters.items():
+        for option, parameter in inspect.signature(kind(name)).parameters.items():
             wrong = {bool: ["yes"], int: [0, -1, 2.5], str: ["nonsense"]}.get(type(parameter.default), [])
             for value in wrong if name != "bicubic" else [0, -1]:
                 with pytest.raises(ValueError, match=f"{option}|'{value}'"):

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipelines import weights
 from pipelines.errors import VSRError
 from pipelines.evaluation import metrics
 from pipelines.evaluation.metrics import perceptual
@@ -33,7 +34,6 @@ from pipelines.evaluation.metrics.perceptual import (
     inception,
     lpips,
 )
-from pipelines.priors import weights
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 NETS: list[Net] = ["squeeze", "alex", "vgg"]

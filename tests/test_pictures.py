@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.priors import flows, picture, weights
+from pipelines.priors import flows, picture
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from stages import flows as flows_stage

@@ -17,9 +17,8 @@ from torch import Tensor
 
 import models
 from models import Network
-from pipelines import params
+from pipelines import params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from pipelines.training.restoration import first_network, restoration_task

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipelines.params.base import Name, Split, Strict
+from pipelines.params.base import Name, Split, Strict, is_path
 
 
 class Period(Strict):
@@ -117,15 +117,33 @@ class OfMethod(Strict):
     profile: Name
 
 
-class Start(Strict):
+class OfWeights(Strict):
+    """What may have parameters that were not trained here: `weights` is a published name, or the path of a file (see `is_path`).
+
+    A file comes with its `sha256`, at least the first 8 digits: a result is that of one content, whatever lies there later.
+    """
+
+    weights: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _a_file_has_its_sha256(self) -> Self:
+        own = self.weights is not None and is_path(self.weights)
+        if own and self.sha256 is None:
+            raise ValueError(f"weights {self.weights!r} are a file: add its `sha256`, which `sha256sum {self.weights}` prints")
+        if not own and self.sha256 is not None:
+            raise ValueError("`sha256` goes with the path of a file: leave it out, that of published weights is known")
+        return self
+
+
+class Start(OfWeights):
     """Where the flow network of a flow-based method comes from: trained here on a corpus that carries
-    exact flow (`training`), or published parameters by name (`weights`)."""
+    exact flow (`training`), or given as `weights`."""
 
     network: Name
     options: dict[str, Any] = {}
     corpus: Name
     training: Schedule | None = None
-    weights: str | None = None
 
 
 class Join(Strict):
@@ -156,11 +174,10 @@ class Experiment(OfMethod):
         return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
 
 
-class Baseline(OfMethod):
-    """A method taken as it is: in closed form, or with published parameters found by name; `prior` as of an experiment."""
+class Baseline(OfMethod, OfWeights):
+    """A method taken as it is: in closed form, or with the parameters given as `weights`; `prior` as of an experiment."""
 
     prior: Name
-    weights: str | None = None
 
 
 class Test(Strict):

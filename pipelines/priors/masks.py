@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from models.seem import PLANES
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 
 Model = params.Sam | params.Felzenszwalb
 

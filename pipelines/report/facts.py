@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import weights
 from pipelines.params import (
     Choice,
     Dis,
@@ -22,7 +23,6 @@ from pipelines.params import (
     Training,
 )
 from pipelines.params.references import IN_STEP, NO_PRIOR
-from pipelines.priors import weights
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
 from pipelines.report.results import Cell, Cost, Timing
@@ -148,7 +148,7 @@ def _model(model: Sam | Felzenszwalb | Raft | Dis) -> tuple[str, str | None]:
     match model:
         case Sam():
             kind = "Segment Anything" if model.backend == "sam" else "Segment Anything 2"
-            return f"{kind} ({'a local folder' if weights.is_folder(model.weights) else model.weights})", None
+            return f"{kind} ({'a local folder' if weights.is_path(model.weights) else model.weights})", None
         case Felzenszwalb():
             return "Felzenszwalb's graph-based segmentation (scikit-image)", "Segment Anything"
         case Raft():
@@ -165,7 +165,7 @@ def starts(params: Params) -> list[FlowStart]:
             start.network,
             f"trained here on the exact flow of {start.corpus} ({_schedule(start.training)})"
             if start.training
-            else f"published parameters {start.weights}",
+            else weights.described(start.weights or ""),
             tuple(key for key, experiment in params.experiments.items() if name in _begins_with(params, experiment.start)),
         )
         for name, start in params.starts.items()

@@ -7,7 +7,8 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from pipelines import params, whole
+from pipelines import params
+from pipelines.atomic import atomic_folder
 from pipelines.params.references import NO_PRIOR
 from stages.common import ROOT, data, main
 
@@ -26,7 +27,7 @@ def run(arguments: Namespace) -> None:
     pairs = {(corpus, degradation) for corpus in loaded.tests.corpora for degradation in loaded.tests.degradations}
     if isinstance(chosen, params.Experiment):
         pairs.add((chosen.corpus, chosen.degradation))
-    with whole.folder(data("guides", method)) as building:
+    with atomic_folder(data("guides", method)) as building:
         for corpus, degradation in sorted(pairs):
             path = building / corpus / f"{degradation}.json"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.params.references import IN_STEP
 from stages.common import data, main
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/lr/<corpus>/in_step`, which holds no clips: DVC's dependencies cannot be conditional."""
-    with whole.folder(data("lr", arguments.corpus, IN_STEP)) as building:
+    with atomic_folder(data("lr", arguments.corpus, IN_STEP)) as building:
         (building / "none.txt").write_text("HR crops are degraded in every step: there are no LR clips.\n")
 
 

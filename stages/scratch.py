@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.params.references import NO_PRIOR, SCRATCH
 from stages.common import data, main
 
@@ -17,7 +17,7 @@ def run(arguments: Namespace) -> None:
         data("priors", NO_PRIOR) / "prior.json": {"name": NO_PRIOR},
     }
     for path, record in records.items():
-        with whole.folder(path.parent) as building:
+        with atomic_folder(path.parent) as building:
             # Without `product` and its `RECORD`, which imports PyTorch: that takes longer than all this.
             (building / path.name).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
 

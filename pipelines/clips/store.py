@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
@@ -188,25 +189,20 @@ def assemble(folder: Path, names: Sequence[str], out: Path) -> None:
         names: the clips of the store, in manifest order.
         out: the store; an older one is replaced.
     """
-    building = folder / "_store"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     clips: list[Clip] = []
-    for index, shard in enumerate(_shards(folder, names)):
-        file = f"clips-{index:05d}.arrow"
-        paths = [part_path(folder, clip.name) for clip in shard]
-        if len(paths) == 1:
-            _link(paths[0], building / file)
-        else:
-            _concatenate(paths, building / file)
-        first = 0
-        for clip in shard:
-            clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
-            first += clip.frames
-    _write_manifest(clips, building / MANIFEST)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(building, out)
+    with atomic_folder(out) as building:
+        for index, shard in enumerate(_shards(folder, names)):
+            file = f"clips-{index:05d}.arrow"
+            paths = [part_path(folder, clip.name) for clip in shard]
+            if len(paths) == 1:
+                _link(paths[0], building / file)
+            else:
+                _concatenate(paths, building / file)
+            first = 0
+            for clip in shard:
+                clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
+                first += clip.frames
+        _write_manifest(clips, building / MANIFEST)
 
 
 class Store:
@@ -353,7 +349,7 @@ def _schema(folder: Path, name: str) -> pa.Schema:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
 

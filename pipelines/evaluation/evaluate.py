@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import torch
 
 from models import Network
-from pipelines import networks, whole
+from pipelines import networks
+from pipelines.atomic import atomic_folder
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError, unknown
@@ -330,7 +331,7 @@ def write_results(
         "measured_with": {name: details for score in scores for name, details in score.details.items()},
         "cost": dict(cost),
     }
-    with whole.folder(folder) as building:
+    with atomic_folder(folder) as building:
         _write_json(building / "metrics.json", found)
         _write_json(building / "timing.json", timing)
         _write_frames(building / "frames.parquet", [row for score in scores for row in score.rows])
@@ -348,7 +349,7 @@ def write_inapplicable(folder: Path, header: Mapping[str, Any], reason: str) -> 
         reason: why, as a part of a sentence.
     """
     found = {**header, "applicable": False, "reason": reason, "lead_protocol": None, "protocols": {}, "cost": None}
-    with whole.folder(folder) as building:
+    with atomic_folder(folder) as building:
         _write_json(building / "metrics.json", found)
 
 

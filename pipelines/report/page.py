@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.params import Params
 from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
 from pipelines.report.results import Cell, load
@@ -35,7 +35,7 @@ def publish(params: Params, root: Path) -> list[Cell]:
     Raises:
         VSRError: a result is damaged.
     """
-    with whole.folder(root / "report") as out:
+    with atomic_folder(root / "report") as out:
         write(params, root / "results", out, versions())
     cells = load(root / "results")
     formats.show(params, cells)

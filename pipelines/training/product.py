@@ -10,7 +10,7 @@ from typing import Any
 
 import models
 from models import Network
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError
 
 WEIGHTS = "model.safetensors"
@@ -35,7 +35,7 @@ class Origin:
 
 def write(folder: Path, network: Network, record: Record) -> Record:
     """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
-    with whole.folder(folder) as building:
+    with atomic_folder(folder) as building:
         models.save(network, building / WEIGHTS)
         record = {**record, "network": network.name, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
         (building / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")

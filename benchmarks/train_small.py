@@ -20,11 +20,11 @@ from models import Network
 from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import restore
+from pipelines.metrics import luma, psnr
 from pipelines.params import AnyScale, Guided, Params, Schedule
 from pipelines.params.references import SCRATCH
 from pipelines.priors.masks import planes
+from pipelines.restoring.restore import restore
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task

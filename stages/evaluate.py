@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from models import Network
-from pipelines import networks, params
+from pipelines import metrics, networks, params
 from pipelines.clips import video
 from pipelines.clips.store import MANIFEST, Store
 from pipelines.errors import VSRError
-from pipelines.evaluation import evaluate, metrics, protocols
-from pipelines.evaluation.cost import cost
+from pipelines.evaluation import evaluate, protocols
 from pipelines.evaluation.score import assigned, available, summarise
+from pipelines.restoring.cost import cost
 from pipelines.runtime import pool, tracking
 from pipelines.runtime.cluster import connect, gpu_share
 from pipelines.training import product

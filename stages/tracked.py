@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines import metrics
 from pipelines.clips.images import read_png
-from pipelines.evaluation import metrics
+from pipelines.evaluation.results import Cell
 from pipelines.params import Params, Suite
-from pipelines.report.results import Cell
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from pipelines.training.product import Record

@@ -18,8 +18,8 @@ import models
 from models import Network
 from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, by_grid, by_operator
 from pipelines.errors import VSRError
-from pipelines.evaluation.cost import cost
-from pipelines.evaluation.restore import neighbours, quantise, restore, to_tensor
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import neighbours, quantise, restore, to_tensor
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

@@ -24,9 +24,9 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines.errors import VSRError
+from pipelines.evaluation import results as reading
 from pipelines.params import ROOT, Params, Raft, Sam
 from pipelines.report import charts, facts, families, formats, overview, page, pictures, tables
-from pipelines.report import results as reading
 from pipelines.report.versions import versions
 
 

@@ -21,16 +21,16 @@ import models
 from models import Network
 from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
-from pipelines import params
+from pipelines import metrics, params
 from pipelines.clips import video
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
-from pipelines.evaluation.cost import cost
+from pipelines.evaluation import protocols
 from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
-from pipelines.evaluation.restore import quantise, restore, to_tensor, windows
 from pipelines.evaluation.score import Row
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import quantise, restore, to_tensor, windows
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -316,7 +316,7 @@ def test_published_cost_of_basicvsr() -> None:
 
 
 def test_cost_of_long_clips_is_that_of_counting_every_frame() -> None:
-    from pipelines.evaluation.cost import _count
+    from pipelines.restoring.cost import _count
 
     network = small().to("meta")
     total, _ = _count(network, 14, 20, 24, None)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from skimage import data
 
 from models.parts.resize import imresize
+from pipelines import metrics
 from pipelines.clips import parallax
 from pipelines.clips.images import read_png
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import Measure, temporal
 from pipelines.evaluation.profiles import liveliest_row, temporal_profile
 from pipelines.evaluation.score import Detailed
+from pipelines.metrics import Measure, temporal
 from pipelines.params import Parallax
 from pipelines.priors import flows
 

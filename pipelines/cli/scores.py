@@ -79,8 +79,8 @@ def compare(
     from rich.console import Console
 
     from pipelines import params
+    from pipelines.evaluation import results
     from pipelines.report import compare as comparing
-    from pipelines.report import results
 
     if as_json and as_csv:
         raise VSRError("--json and --csv do not go together: choose one.")

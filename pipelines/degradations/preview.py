@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.degradations.apply import quantise
 from pipelines.degradations.resize import bicubic
-from pipelines.evaluation.metrics import PSNR_CAP, luma, psnr
+from pipelines.metrics import PSNR_CAP, luma, psnr
 
 TILE = 384
 """Width of a tile in pixels, and the greatest height of a picture in it."""

@@ -28,9 +28,9 @@ from pipelines.evaluation import protocols as registry
 from pipelines.evaluation.looks import SAMPLES, Look
 from pipelines.evaluation.profiles import liveliest_row
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.restore import restore
 from pipelines.evaluation.score import ClipScore, Row, Scorer, assigned, pairs, summarise
 from pipelines.priors.masks import planes
+from pipelines.restoring.restore import restore
 
 
 @dataclass(frozen=True)

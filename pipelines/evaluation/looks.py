@@ -9,7 +9,7 @@ import numpy as np
 
 from models.parts.resize import imresize_to
 from pipelines.clips import video
-from pipelines.evaluation.restore import quantise, to_tensor
+from pipelines.restoring.restore import quantise, to_tensor
 
 SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""

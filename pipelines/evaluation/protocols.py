@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 
 Motion = Literal["slow", "medium", "fast"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)

@@ -12,10 +12,10 @@ from typing import Protocol as Interface
 
 import numpy as np
 
+from pipelines import metrics as registry
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics as registry
-from pipelines.evaluation.metrics import Metric
 from pipelines.evaluation.protocols import Protocol
+from pipelines.metrics import Metric
 
 OWN = -1
 """The frame number of a value that is a clip's own."""

@@ -29,7 +29,7 @@ from pipelines import params
 from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 from pipelines.priors import weights
 
 Model = params.Raft | params.Dis

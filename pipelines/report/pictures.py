@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import VSRError
-from pipelines.report.results import Cell
+from pipelines.evaluation.results import Cell
 from pipelines.report.tables import Pair
 
 Picture = NDArray[np.uint8]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pipelines import networks
 from pipelines.clips.store import Clip, Store
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import quantise
+from pipelines.metrics import luma, psnr
+from pipelines.restoring.restore import quantise
 from pipelines.training.loop import Images, Metrics
 
 SIDE = 256

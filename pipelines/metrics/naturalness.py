@@ -29,8 +29,8 @@ import cv2
 import numpy as np
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Metric
 from pipelines.priors import weights
 
 BLOCK = 96

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from models import Network
 from pipelines.errors import VSRError
-from pipelines.evaluation.speed import PLAIN, Speed, accelerate, running
-from pipelines.evaluation.tiles import Size, tiles
+from pipelines.restoring.speed import PLAIN, Speed, accelerate, running
+from pipelines.restoring.tiles import Size, tiles
 
 TILE_OVERLAP = 16
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Measure, Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Measure, Metric
 from pipelines.priors import weights
 
 if TYPE_CHECKING:

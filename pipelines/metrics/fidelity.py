@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Metric
 
 PEAK = 255.0
 PSNR_CAP = 100.0

@@ -19,7 +19,7 @@ import torch
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.degradations.apply import quantise
+from pipelines.clips.levels import quantise
 from pipelines.degradations.resize import bicubic
 from pipelines.metrics import PSNR_CAP, luma, psnr
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.parts.resize import imresize_to
 from pipelines.clips import video
-from pipelines.restoring.restore import quantise, to_tensor
+from pipelines.clips.levels import to_frame, to_tensor
 
 SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
@@ -51,7 +51,7 @@ class Look:
         if lr is None:
             return
         height, width = restored.shape[:2]
-        bicubic = quantise(imresize_to(to_tensor([lr])[0], (height, width)))
+        bicubic = to_frame(imresize_to(to_tensor([lr])[0], (height, width)))
         if index == self._middle:
             self.pictures = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
         self._film.append(np.hstack([_pane(frame) for frame in (bicubic, restored, truth)]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models import Network
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
 from pipelines.restoring.speed import PLAIN, Speed, accelerate, running
 from pipelines.restoring.tiles import Size, tiles
@@ -89,7 +90,7 @@ def restore(
             raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
         names = [f"restored frame {given + index}" for index in range(last - first)]
         if tile is None:
-            yield from map(quantise, run.restored(seen, first, last, size), names)
+            yield from map(_finished, run.restored(seen, first, last, size), names)
         else:
             yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
         given += last - first
@@ -119,8 +120,8 @@ def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple
         yield kept[start - base :], given - start, end - start
 
 
-def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
-    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit.
+def _finished(frame: Tensor, name: str) -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8.
 
     Raises:
         VSRError: a value is infinite or not a number, so there is no such frame; `name` is what the error calls it.
@@ -130,12 +131,7 @@ def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
             f"{name} has values that are not finite numbers: the network's parameters are damaged or its training "
             "diverged, train it again or give it other parameters."
         )
-    return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
-    """T frames (H, W, 3) uint8 to (T, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    return to_frame(frame)
 
 
 def neighbours(centre: int, window: int, frames: int) -> list[int]:
@@ -218,7 +214,7 @@ def _tiled(
                     f"{run.network.name} restores tiles to {frame.shape[2]}x{frame.shape[1]}, not {tile.size[1]}x{tile.size[0]}: "
                     "restore whole frames."
                 )
-            picture[rows.place, columns.place] = quantise(frame[:, rows.kept, columns.kept], name)
+            picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
     yield from pictures
 
 

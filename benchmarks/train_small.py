@@ -106,7 +106,7 @@ def _table(loaded: Params, name: str, network: Network) -> None:
             for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
                 restored = restore(
-                    restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap, priors=seen, size=size
+                    restorer, lr.frames(clip.name), window=test.passes.window, overlap=test.passes.overlap, priors=seen, size=size
                 )
                 row.append(np.mean([psnr(luma(ours), luma(true)) for ours, true in zip(restored, truth, strict=True)]))
             rows.append(row)

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
 from torch import Tensor
 
 import models
@@ -28,7 +29,6 @@ from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
 from pipelines.evaluation import protocols
-from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
 from pipelines.evaluation.score import Row
 from pipelines.restoring.cost import cost
 from pipelines.restoring.restore import restore, windows

@@ -253,6 +253,17 @@ class Store:
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "clips": self.clips, "about": self.about, "_readers": {}, "_views": {}}
 
+    def clip(self, name: str) -> Clip:
+        """The manifest row of a clip.
+
+        Raises:
+            VSRError: there is no clip of that name.
+        """
+        try:
+            return self.clips[name]
+        except KeyError:
+            raise unknown(f"clip of {self.path}", name, self.clips) from None
+
     def split(self, name: str) -> list[Clip]:
         """The clips of a split, in manifest order.
 
@@ -282,28 +293,22 @@ class Store:
 
     def read(self, clip: str, start: int = 0, stop: int | None = None, column: str = "rgb") -> np.ndarray:
         """Frames `start` to `stop` of a clip, stacked: (T, ...) as `frame` gives them."""
-        frames = self._row(clip).frames
+        frames = self.clip(clip).frames
         return np.stack([self.frame(clip, index, column) for index in range(*slice(start, stop).indices(frames))])
 
     def frames(self, clip: str, column: str = "rgb") -> Iterator[np.ndarray]:
         """All frames of a clip, one at a time."""
-        for index in range(self._row(clip).frames):
+        for index in range(self.clip(clip).frames):
             yield self.frame(clip, index, column)
 
     def columns(self, clip: str) -> list[str]:
         """The names of the arrays that a clip's frames have."""
-        return [name for name in self._reader(self._row(clip).file).schema.names if not name.endswith(".shape")]
+        return [name for name in self._reader(self.clip(clip).file).schema.names if not name.endswith(".shape")]
 
     def scale(self, clip: str, column: str) -> float | None:
         """The step of a column of scaled integers (its largest error is half of it), else None."""
         scale = self._metadata(clip, column).get(b"scale")
         return float(scale) if scale else None
-
-    def _row(self, clip: str) -> Clip:
-        try:
-            return self.clips[clip]
-        except KeyError:
-            raise unknown(f"clip of {self.path}", clip, self.clips) from None
 
     def _reader(self, file: str) -> pa.ipc.RecordBatchFileReader:
         if file not in self._readers:
@@ -316,10 +321,10 @@ class Store:
     def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
         if column not in self.columns(clip):
             raise unknown(f"column of {self.path}", column, self.columns(clip))
-        return dict(self._reader(self._row(clip).file).schema.field(column).metadata)
+        return dict(self._reader(self.clip(clip).file).schema.field(column).metadata)
 
     def _map(self, clip: str, index: int, column: str) -> np.ndarray:
-        row = self._row(clip)
+        row = self.clip(clip)
         if not 0 <= index < row.frames:
             raise VSRError(f"clip {clip!r} of {self.path} has no frame {index}: it has {row.frames}.")
         metadata = self._metadata(clip, column)

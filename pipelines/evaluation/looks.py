@@ -32,23 +32,16 @@ class Look:
         first = max(0, self._middle - FILM_FRAMES // 2)
         self._filmed = range(first, min(frames, first + FILM_FRAMES))
         self._row = row
-        self._lr: dict[int, np.ndarray] = {}
         self._film: list[np.ndarray] = []
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = [], []
         self.pictures: dict[str, np.ndarray] = {}
 
-    def take_lr(self, index: int, frame: np.ndarray) -> None:
-        """The LR frame of that number, (h, w, 3) uint8, before the restored one comes."""
-        if index == self._middle or index in self._filmed:
-            self._lr[index] = frame
-
-    def take(self, index: int, restored: np.ndarray, truth: np.ndarray) -> None:
-        """The frames of that number, (H, W, 3) uint8."""
+    def take(self, index: int, lr: np.ndarray, restored: np.ndarray, truth: np.ndarray) -> None:
+        """The frames of that number, (h, w, 3) and (H, W, 3) uint8."""
         row = min(self._row, len(restored) - 1)
         for rows, frame in zip(self._rows, (restored, truth), strict=True):
             rows.append(frame[row].copy())
-        lr = self._lr.pop(index, None)
-        if lr is None:
+        if index not in self._filmed:  # the middle one is
             return
         height, width = restored.shape[:2]
         bicubic = to_frame(imresize_to(to_tensor([lr])[0], (height, width)))

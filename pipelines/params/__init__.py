@@ -45,6 +45,7 @@ from pipelines.params.methods import (
     Join,
     OfMethod,
     Part,
+    Passes,
     Period,
     Profile,
     Scales,
@@ -87,24 +88,23 @@ class Params(Strict):
         """All methods that are trained here, by the name of their experiment."""
         return {**self.experiments, **self.guided, **self.any_scale}
 
-    def evaluated_by(self, method: str) -> str:
-        """The stage of dvc.yaml that evaluates an experiment or baseline."""
-        stages: dict[str, Container[str]] = {
-            "evaluate": self.experiments,
-            "evaluate_guided": self.guided,
-            "evaluate_any_scale": self.any_scale,
-        }
-        return next((stage for stage, methods in stages.items() if method in methods), "evaluate_baseline")
+    def stage(self, group: str, method: str, *keys: str) -> str:
+        """The stage of dvc.yaml that restores, scores or measures an experiment or baseline: `restore@<method>-<key>-…`."""
+        return f"{group}{self._kind(method)}@{'-'.join((method, *keys))}"
+
+    def _kind(self, method: str) -> str:
+        kinds: dict[str, Container[str]] = {"": self.experiments, "_guided": self.guided, "_any_scale": self.any_scale}
+        return next((kind for kind, methods in kinds.items() if method in methods), "_baseline")
 
     def tested_under(self, method: str) -> list[str]:
         """The degradations under which an experiment or baseline is evaluated on every corpus that is tested."""
         under = {
-            "evaluate": self.tests.degradations,
-            "evaluate_guided": self.tests.guided,
-            "evaluate_any_scale": self.tests.any_scale,
-            "evaluate_baseline": self.degradations,
+            "": self.tests.degradations,
+            "_guided": self.tests.guided,
+            "_any_scale": self.tests.any_scale,
+            "_baseline": self.degradations,
         }
-        return under[self.evaluated_by(method)]
+        return under[self._kind(method)]
 
     @property
     def tested(self) -> list[str]:

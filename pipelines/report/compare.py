@@ -127,7 +127,7 @@ def compare(
 
 
 def _no_result(params: Params, method: str, pairs: Sequence[tables.Pair]) -> VSRError:
-    names = [f"{params.evaluated_by(method)}@{method}-{pair.corpus}-{pair.degradation}" for pair in pairs]
+    names = [params.stage("score", method, pair.corpus, pair.degradation) for pair in pairs]
     if not names:
         under = ", ".join(params.tested_under(method)) or "nothing"
         return VSRError(f"params.yaml has {method} tested under {under}, where no other of these is: choose others.")

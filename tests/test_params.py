@@ -197,11 +197,12 @@ def test_what_does_not_fit_is_named(tmp_path: Path, edit: Callable[[dict[str, An
 
 def test_methods_are_tested_as_their_kind_is() -> None:
     loaded = params.load(SHIPPED)
-    assert [loaded.evaluated_by(name) for name in ("basicvsr_bi", "seem_basicvsr_bi", "basicvsr_dcgu", "bicubic")] == [
-        "evaluate",
-        "evaluate_guided",
-        "evaluate_any_scale",
-        "evaluate_baseline",
+    methods = ("basicvsr_bi", "seem_basicvsr_bi", "basicvsr_dcgu", "bicubic")
+    assert [loaded.stage("score", name, "parallax", "bi_x4") for name in methods] == [
+        "score@basicvsr_bi-parallax-bi_x4",
+        "score_guided@seem_basicvsr_bi-parallax-bi_x4",
+        "score_any_scale@basicvsr_dcgu-parallax-bi_x4",
+        "score_baseline@bicubic-parallax-bi_x4",
     ]
     assert loaded.tested_under("basicvsr_dcgu") == loaded.tests.any_scale
     assert loaded.tested_under("bicubic") == loaded.tested == loaded.degradations

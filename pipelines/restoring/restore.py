@@ -83,7 +83,7 @@ def restore(
     if network.window:
         overlap = network.window // 2
     _check_inputs(network, priors, size)
-    run = _Run(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
+    run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
     given = 0
     for seen, first, last in windows(_checked(frames, priors), window, overlap):
         if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
@@ -156,8 +156,8 @@ def neighbours(centre: int, window: int, frames: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A network and how it is run."""
+class Runner:
+    """A network, in evaluation mode on its device, and how it is run."""
 
     network: Network
     device: torch.device
@@ -170,11 +170,11 @@ class _Run:
         clip = to_tensor(frames)[None].to(self.device)
         planes = [torch.from_numpy(np.stack(prior))[None].to(self.device) for prior in priors]
         if self.network.window is None:
-            yield from self._forward(clip, planes, size)[0, first:last]
+            yield from self.forward(clip, planes, size)[0, first:last]
         else:
             for t in range(first, last):
                 around = neighbours(t, self.network.window, clip.shape[1])
-                yield self._forward(clip[:, around], [prior[:, around] for prior in planes], size)[0]
+                yield self.forward(clip[:, around], [prior[:, around] for prior in planes], size)[0]
 
     def default_size(self, seen: Sequence[Seen]) -> Size:
         """(H, W) of the restored frames, where no size is given."""
@@ -183,8 +183,17 @@ class _Run:
 
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
-    def _forward(self, clip: Tensor, priors: Sequence[Tensor], size: Size | None) -> Tensor:
-        """What the network gives, in single precision."""
+    def forward(self, clip: Tensor, priors: Sequence[Tensor], size: Size | None) -> Tensor:
+        """What the network gives, in single precision: see `models.Network`.
+
+        Args:
+            clip: (1, T, 3, h, w) in [0, 1], on the device.
+            priors: (1, T, C, h, w) each.
+            size: see `restore`.
+
+        Raises:
+            VSRError: the frames are too few or too small for the network, or it cannot be compiled.
+        """
         if self.mirrored:
             clip, *priors = (torch.cat([x, x.flip(1)], dim=1) for x in (clip, *priors))
         sized = {} if size is None else {"size": size}
@@ -200,7 +209,7 @@ class _Run:
 
 
 def _tiled(
-    run: _Run, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
+    run: Runner, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
 ) -> Iterator[np.ndarray]:
     """Frames `first` to `last`, excluded, of a pass, each (H, W, 3) uint8, put together from tiles."""
     pictures = np.empty((last - first, *size, 3), np.uint8)

@@ -20,11 +20,11 @@ from models import Network
 from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import restore
+from pipelines.metrics import luma, psnr
 from pipelines.params import Experiment, Params, Schedule
 from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
 from pipelines.priors.masks import planes
+from pipelines.restoring.restore import restore
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
@@ -106,7 +106,7 @@ def _table(loaded: Params, name: str, network: Network) -> None:
             for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
                 restored = restore(
-                    restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap, priors=seen, size=size
+                    restorer, lr.frames(clip.name), window=test.passes.window, overlap=test.passes.overlap, priors=seen, size=size
                 )
                 row.append(np.mean([psnr(luma(ours), luma(true)) for ours, true in zip(restored, truth, strict=True)]))
             rows.append(row)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import choices
+import fabricated
 import pytest
 import scipy.stats
 from front_door import Vsr, error
@@ -71,13 +72,13 @@ def _result(root: Path, method: str, degradation: str = "bi_x4", **changes: Any)
             "inputs": {},
         },
         "protocols": dict.fromkeys(protocols, scores),
-        "cost": {"parameters": 1234567, "gmacs": 376.71, "gmacs_without_deform": 370.2, "lr": [54, 96]},
         **changes,
     }
     folder = root / "results" / method / "parallax" / degradation
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "timing.json").write_text(json.dumps({"seconds_per_frame": 0.0123, "device": "cpu", "threads": 2, "lr": [54, 96]}))
+    cost = {"parameters": 1234567, "gmacs": 376.71, "gmacs_without_deform": 370.2, "lr": [54, 96]}
+    fabricated.measure(folder.with_name("_measured"), cost, {**fabricated.TIMING, "lr": [54, 96]})
 
 
 @pytest.fixture

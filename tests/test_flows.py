@@ -19,7 +19,7 @@ from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 from pipelines.priors import flows
 
 DIS = params.Dis(backend="dis", preset="medium", enlarge=1)

@@ -21,8 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from test_tracked import record, stage
 
+from pipelines.evaluation.results import load
 from pipelines.params import ROOT, Params
-from pipelines.report.results import load
 from pipelines.runtime import tracking
 from stages import tracked
 

@@ -25,7 +25,7 @@ from models.parts.registry import PRIORS, kind
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
 from models.seem import PLANES, SEEM
-from pipelines.evaluation.cost import cost
+from pipelines.restoring.cost import cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

@@ -44,13 +44,26 @@ stages:
       cmd: echo ${item} > net_${item}
       deps: [work.py]
       outs: ["net_${item}"]
-  evaluate:
+  restore:
     matrix:
       method: [first, second]
       degradation: [x2, x4]
-    cmd: mkdir -p results && cp net_${item.method} results/${item.method}_${item.degradation}
+    cmd: cp net_${item.method} restored_${item.method}_${item.degradation}
     deps: ["net_${item.method}"]
+    outs: ["restored_${item.method}_${item.degradation}"]
+  score:
+    matrix:
+      method: [first, second]
+      degradation: [x2, x4]
+    cmd: mkdir -p results && cp restored_${item.method}_${item.degradation} results/${item.method}_${item.degradation}
+    deps: ["restored_${item.method}_${item.degradation}"]
     outs: ["results/${item.method}_${item.degradation}"]
+  measure:
+    foreach: [first, second]
+    do:
+      cmd: mkdir -p results && cp net_${item} results/${item}_measured
+      deps: ["net_${item}"]
+      outs: ["results/${item}_measured"]
   report:
     cmd: cat results/* > report
     deps: [results]
@@ -145,17 +158,20 @@ def test_only_what_is_stale_and_asked_for_runs(root: Path, capsys: pytest.Captur
         repro(root, jobs=1, targets=["make@onne"])
 
 
-def test_a_method_is_made_evaluated_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dvc.yaml").write_text(METHODS)
     assert repro(root, jobs=2, targets=["first"])
-    assert set(locked(root)) == {"train@first", "evaluate@first-x2", "evaluate@first-x4", "report"}
-    assert (root / "report").read_text() == "first\n" * 2
+    assert set(locked(root)) == {
+        *("train@first", "measure@first", "report"),
+        *(f"{group}@first-{degradation}" for group in ("restore", "score") for degradation in ("x2", "x4")),
+    }
+    assert (root / "report").read_text() == "first\n" * 3
     capsys.readouterr()
     assert repro(root, jobs=2, targets=["first"])
     assert capsys.readouterr().out == "Everything is up to date.\n"
     (root / "report").unlink()
     assert repro(root, jobs=2, targets=["first", "train@second"])
-    assert (root / "report").read_text() == "first\n" * 2 and set(locked(root)) >= {"report", "train@second"}
-    assert not any(stage.startswith("evaluate@second") for stage in locked(root))
+    assert (root / "report").read_text() == "first\n" * 3 and set(locked(root)) >= {"report", "train@second"}
+    assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])

@@ -15,22 +15,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
 from torch import Tensor
 
 import models
 from models import Network
 from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
-from pipelines import params
+from pipelines import metrics, params
 from pipelines.clips import video
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
-from pipelines.evaluation.cost import cost
-from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
-from pipelines.evaluation.restore import quantise, restore, to_tensor, windows
+from pipelines.evaluation import protocols
 from pipelines.evaluation.score import Row
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import restore, windows
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -113,7 +114,7 @@ def test_a_clip_that_fits_is_restored_in_one_pass() -> None:
         whole = network(to_tensor(clip)[None])[0]
     for window in (5, 6, 50):
         restored = list(restore(network, clip, window=window, overlap=2))
-        assert all(np.array_equal(one, quantise(other)) for one, other in zip(restored, whole, strict=True))
+        assert all(np.array_equal(one, to_frame(other)) for one, other in zip(restored, whole, strict=True))
 
 
 def test_windows_of_a_recurrent_network_give_the_frames_of_its_passes() -> None:
@@ -127,7 +128,7 @@ def test_windows_of_a_recurrent_network_give_the_frames_of_its_passes() -> None:
 
 def test_quantisation_clips_and_rounds() -> None:
     values = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.0, 1.7]).view(1, 1, 7).expand(3, 1, 7)
-    assert quantise(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
+    assert to_frame(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
 
 
 class Faulty(Spy):
@@ -195,8 +196,8 @@ def test_a_mirrored_clip_by_hand() -> None:
         alone = network(x)[0]
     found = list(restore(network, clip, window=5, overlap=0, mirrored=True))
     for t, frame in enumerate(found):
-        assert np.array_equal(frame, quantise((both[t] + both[9 - t]) / 2))
-    assert any(not np.array_equal(frame, quantise(other)) for frame, other in zip(found, alone, strict=True))
+        assert np.array_equal(frame, to_frame((both[t] + both[9 - t]) / 2))
+    assert any(not np.array_equal(frame, to_frame(other)) for frame, other in zip(found, alone, strict=True))
 
 
 def test_a_mirrored_clip_is_shown_forwards_and_backwards() -> None:
@@ -236,13 +237,13 @@ def test_a_window_is_not_mirrored() -> None:
 def test_a_size_that_is_given(size: tuple[int, int]) -> None:
     clip = noise(3, 3, 8, 11)
     found = list(restore(models.create("bicubic"), clip, window=2, overlap=0, size=size))
-    assert all((one == quantise(imresize_to(to_tensor([lr])[0], size))).all() for one, lr in zip(found, clip, strict=True))
+    assert all((one == to_frame(imresize_to(to_tensor([lr])[0], size))).all() for one, lr in zip(found, clip, strict=True))
     torch.manual_seed(0)
     network = models.create("basicvsr_liif", channels=4, blocks=1, hidden=8)
     with torch.no_grad():
         whole = network(to_tensor(clip)[None], size=size)[0]
     found = list(restore(network, clip, window=3, overlap=0, size=size))
-    assert all(np.array_equal(one, quantise(other)) for one, other in zip(found, whole, strict=True))
+    assert all(np.array_equal(one, to_frame(other)) for one, other in zip(found, whole, strict=True))
     with pytest.raises(VSRError, match="basicvsr enlarges 4 times and to no other size"):
         list(restore(small(), clip, window=3, overlap=0, size=size))
 
@@ -316,7 +317,7 @@ def test_published_cost_of_basicvsr() -> None:
 
 
 def test_cost_of_long_clips_is_that_of_counting_every_frame() -> None:
-    from pipelines.evaluation.cost import _count
+    from pipelines.restoring.cost import _count
 
     network = small().to("meta")
     total, _ = _count(network, 14, 20, 24, None)
@@ -394,7 +395,7 @@ def test_cost_of_too_short_a_clip() -> None:
 
 def shrink(frame: np.ndarray) -> np.ndarray:
     height, width = (side // 4 * 4 for side in frame.shape[:2])
-    return quantise(imresize(to_tensor([frame[:height, :width]])[0].double(), 0.25))
+    return to_frame(imresize(to_tensor([frame[:height, :width]])[0].double(), 0.25))
 
 
 @pytest.mark.parametrize(("clip", "psnr", "ssim"), [("calendar", 20.394, 0.5720), ("walk", 26.104, 0.7974)])
@@ -427,7 +428,7 @@ def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int 
 def test_evaluating_a_clip() -> None:
     found = evaluate("c", 3)
     hr = noise(3, 5, 26, 31)
-    enlarged = quantise(imresize(to_tensor([shrink(hr[2])])[0], 4))
+    enlarged = to_frame(imresize(to_tensor([shrink(hr[2])])[0], 4))
     error = (enlarged.astype(float) - hr[2][:24, :28]) ** 2
     chosen = [row for row in rows(found) if (row["frame"], row["protocol"], row["metric"]) == (2, "rgb", "psnr")]
     assert len(rows(found)) == 5 * 2 * 2
@@ -529,7 +530,7 @@ def test_a_worker_at_any_scale(
     stores = make_store(tmp_path / "hr", {"c": frames}), make_store(tmp_path / "lr", {"c": low}, {"c": drawn})
     models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
     (found,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["arbitrary_scale"], ["psnr"], 10, 2)("c")
-    enlarged = [quantise(imresize_to(to_tensor([frame])[0], crop)) for frame in low]
+    enlarged = [to_frame(imresize_to(to_tensor([frame])[0], crop)) for frame in low]
     values = [row["value"] for row in rows(found)]
     cropped = [frame[: crop[0], : crop[1]] for frame in frames]
     assert values == pytest.approx(
@@ -583,8 +584,8 @@ def test_a_worker_with_masks(tmp_path: Path) -> None:
         padded[0, t, : len(planes)] = planes
     with torch.no_grad():
         expected, without = (network(to_tensor(low)[None], torch.from_numpy(x))[0, 2] for x in (padded, 0 * padded))
-    assert np.array_equal(found.sample["restored"], quantise(expected))
-    assert not np.array_equal(found.sample["restored"], quantise(without))
+    assert np.array_equal(found.sample["restored"], to_frame(expected))
+    assert not np.array_equal(found.sample["restored"], to_frame(without))
     with pytest.raises(VSRError, match="seem_basicvsr is guided by masks of the LR frames"):
         Evaluate(*arguments)
     other = make_store(tmp_path / "others", {"d": masks}, column="masks")

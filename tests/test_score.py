@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines import metrics
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
-from pipelines.evaluation.metrics import Metric
+from pipelines.evaluation import protocols
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.score import ClipScore, assigned, available, score_clip, summarise
+from pipelines.metrics import Metric
 
 CLIP = [np.random.default_rng(index).integers(0, 256, (24, 28, 3), np.uint8) for index in range(7)]
 

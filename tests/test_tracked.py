@@ -13,10 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipelines import metrics
 from pipelines.clips.images import read_png
-from pipelines.evaluation import metrics
+from pipelines.evaluation.results import Cell, load
 from pipelines.params import Params
-from pipelines.report.results import Cell, load
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from stages import tracked

@@ -81,8 +81,8 @@ def restore(
     import torch
 
     from pipelines.clips import footage
-    from pipelines.evaluation.restore import restore as restore_frames
-    from pipelines.evaluation.speed import Speed
+    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
     speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision

@@ -23,7 +23,7 @@ def card(
 ) -> None:
     """A network's parameters and multiply-accumulates per frame, as published."""
     from pipelines import networks
-    from pipelines.evaluation.cost import cost
+    from pipelines.restoring.cost import cost
 
     height, width = pixels("--lr", lr)
     network = networks.restorer(networks.create(method))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 
 Motion = Literal["slow", "medium", "fast"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
@@ -128,16 +128,22 @@ def get(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def mirrored(protocols: Sequence[Protocol]) -> bool:
-    """Whether networks are shown clips forwards and then backwards, for a test that these protocols score at once.
+def check_mirrored(protocols: Sequence[Protocol], mirrored: bool, test: str) -> None:
+    """Whether clips that were restored so, `mirrored` or not, are what all of these protocols score.
 
     Raises:
-        VSRError: they disagree.
+        VSRError: one has them restored otherwise; `test` is the entry of params.yaml.
     """
-    told = {protocol.mirrored: protocol.name for protocol in protocols}
-    if len(told) > 1:
-        raise VSRError(
-            f"the protocols {told[True]!r} and {told[False]!r} cannot score the same restored clips: the first has them restored "
-            "forwards and backwards and the second does not, leave one of them out of the test."
+    other = next((protocol for protocol in protocols if protocol.mirrored != mirrored), None)
+    if other is None:
+        return
+    way = "forwards and then backwards" if other.mirrored else "as they are"
+    agreeing = next((protocol.name for protocol in protocols if protocol.mirrored == mirrored), None)
+    raise VSRError(
+        f"the protocol {other.name!r} of '{test}' scores clips that were shown to networks {way}: "
+        + (
+            f"{agreeing!r} does not, leave one of them out of the test."
+            if agreeing
+            else f"set its `passes.mirrored` to {str(other.mirrored).lower()}."
         )
-    return True in told
+    )

@@ -42,6 +42,7 @@ from pipelines.params.methods import (
     Join,
     OfMethod,
     Part,
+    Passes,
     Period,
     Profile,
     Scales,
@@ -85,6 +86,10 @@ class Params(Strict):
     def tested(self) -> dict[str, Experiment | Baseline]:
         """All methods that are tested, by the name of their experiment or baseline."""
         return {**self.baselines, **self.experiments}
+
+    def stage(self, group: str, method: str, *keys: str) -> str:
+        """The stage of dvc.yaml that restores, scores or measures an experiment or baseline: `restore@<method>-<key>-…`."""
+        return f"{group}{'_baseline' if method in self.baselines else ''}@{'-'.join((method, *keys))}"
 
 
 def find() -> Path:

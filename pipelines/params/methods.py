@@ -180,19 +180,27 @@ class Baseline(OfMethod, OfWeights):
     prior: Name
 
 
+class Passes(Strict):
+    """How clips are restored: those longer than `window` frames in passes of that many, of which `overlap` frames are
+    dropped at each cut. `mirrored` shows the network every pass forwards and then backwards, as protocols of Vimeo-90K
+    have it."""
+
+    window: PositiveInt
+    overlap: Annotated[int, Field(ge=0)]
+    mirrored: bool = False
+
+
 class Test(Strict):
-    """How a corpus is tested: on which split, scored by which protocols (the first leads the report) and metrics.
+    """How a corpus is tested: which split is restored, in which passes, and by which protocols (the first leads the report)
+    and metrics it is scored.
 
     Metrics that depend on the protocol's colours are measured by every protocol, the others by the first.
-    Clips longer than `window` frames are restored in passes of that many, of which `overlap` frames are
-    dropped at each cut.
     """
 
     split: Split
+    passes: Passes
     protocols: Annotated[list[str], Field(min_length=1)]
     metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
-    window: PositiveInt
-    overlap: Annotated[int, Field(ge=0)]
 
 
 class Tests(Strict):

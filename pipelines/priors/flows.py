@@ -29,7 +29,7 @@ from pipelines import params, weights
 from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 
 Model = params.Raft | params.Dis
 

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from pipelines.evaluation.results import Cell
 from pipelines.report.families import Family
-from pipelines.report.results import Cell
 from pipelines.report.tables import Heading, Pair, heading
 
 COLOURS = 7

@@ -12,13 +12,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from pipelines import metrics as registry
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation import metrics as registry
 from pipelines.evaluation import protocols
+from pipelines.evaluation.results import Cell, Scores
 from pipelines.params import Params
 from pipelines.report import statistics, tables
 from pipelines.report.facts import significant
-from pipelines.report.results import Cell, Scores
 from pipelines.report.statistics import Paired, Spread, Verdict
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines import weights
+from pipelines.evaluation.results import Cell, Cost, Timing
 from pipelines.params import (
     Choice,
     Dis,
@@ -25,19 +25,16 @@ from pipelines.params import (
 from pipelines.params.references import IN_STEP, NO_PRIOR
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
-from pipelines.report.results import Cell, Cost, Timing
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """What a method costs at an LR size. `seconds` are the least and the most measured per frame over the
-    test pairs, or the one value where they read the same."""
+    """What a method costs on the frames of a corpus."""
 
     method: str
-    lr: tuple[int, int]
-    cost: Cost | None
-    timing: Timing | None
-    seconds: tuple[float, ...]
+    corpus: str
+    cost: Cost
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -84,22 +81,13 @@ class Elsewhere:
 
 
 def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
-    """One row per method, LR size and device."""
-    groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        size = cell.cost or cell.timing
-        if size is not None:
-            place = (cell.timing.device, cell.timing.threads, cell.timing.lr) if cell.timing else None
-            groups[methods.index(cell.method), size.lr, cell.cost, place].append(cell)
-    rows = []
-    for group in groups.values():
-        first = group[0]
-        size = first.cost or first.timing
-        assert size is not None
-        seconds = sorted(cell.timing.seconds_per_frame for cell in group if cell.timing)
-        ends = {significant(second): second for second in (seconds[:1] + seconds[-1:])}
-        rows.append(CostRow(first.method, size.lr, first.cost, first.timing, tuple(ends.values())))
-    return sorted(rows, key=lambda row: (methods.index(row.method), row.lr))
+    """One row per method and corpus on whose frames it was measured."""
+    found = {
+        (cell.method, cell.corpus): CostRow(cell.method, cell.corpus, cell.cost, cell.timing)
+        for cell in cells
+        if cell.cost and cell.timing
+    }
+    return sorted(found.values(), key=lambda row: (methods.index(row.method), row.cost.lr))
 
 
 def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> list[Elsewhere]:

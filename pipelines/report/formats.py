@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipelines.evaluation.results import Cell
 from pipelines.params import Params
-from pipelines.report.results import Cell
 from pipelines.report.tables import Entry, Table, suite
 
 

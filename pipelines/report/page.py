@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.atomic import atomic_folder
+from pipelines.evaluation.results import Cell, load
 from pipelines.params import Params
 from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
-from pipelines.report.results import Cell, load
 from pipelines.report.versions import versions
 
 ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
@@ -192,12 +192,14 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
     rows = [
         [
             text(row.method),
-            f"{row.lr[1]} × {row.lr[0]}",
-            f"{row.cost.parameters:,}" if row.cost else "–",
-            facts.significant(row.cost.gmacs, 4) if row.cost else "–",
-            facts.significant(row.cost.gmacs_without_deform, 4) if row.cost else "–",
-            " to ".join(map(facts.significant, row.seconds)) or "–",
-            text(row.timing.place) if row.timing else "not measured",
+            f"{row.cost.lr[1]} × {row.cost.lr[0]}",
+            f"{row.cost.parameters:,}",
+            facts.significant(row.cost.gmacs, 4),
+            facts.significant(row.cost.gmacs_without_deform, 4),
+            facts.significant(row.timing.seconds_per_frame),
+            facts.significant(row.timing.throughput),
+            facts.significant(row.timing.delay),
+            text(row.timing.place),
         ]
         for row in facts.costs(methods, cells)
     ]
@@ -208,6 +210,8 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         "GMAC per frame",
         "GMAC without deformable convolution",
         "seconds per frame",
+        "frames per second, disk to disk",
+        "seconds of delay",
         "on",
     ]
     parts += ["## Cost\n", grid(header, rows)]

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from pipelines.evaluation import metrics as registry
+from pipelines import metrics as registry
+from pipelines.evaluation.results import Cell, ClipScores, Scores
 from pipelines.params import Params
 from pipelines.report import published
 from pipelines.report.comparable import comparable, other_masks, other_profile
-from pipelines.report.results import Cell, ClipScores, Scores
 from pipelines.report.statistics import Verdict
 
 Mark = Literal["best", "second", ""]

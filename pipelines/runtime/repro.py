@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from datetime import timedelta
@@ -26,6 +26,9 @@ Graph = dict[str, set[str]]
 
 REPORT = "report"
 """The stage that shows what results there are."""
+
+MEASURE = "measure"
+"""What the names of stages begin with that measure time."""
 
 _DVC_CHATTER = (
     "Running stage",
@@ -48,7 +51,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
         root: the repository.
         jobs: how many stages may run at once.
         targets: what to reproduce with all it depends on, empty for the whole graph: stages, or methods by their name, which
-            stand for the stages that make and evaluate them, and last the report on what results there are then.
+            stand for the stages that make and test them, and last the report on what results there are then.
 
     Returns:
         Whether everything is up to date now; the failed and skipped stages are printed.
@@ -61,7 +64,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
     wanted = _upstream(graph, methods, targets) if targets else set(graph)
     changed = _changed(root)
     todo = {stage for stage in _stale(graph, changed) if stage in wanted}
-    # The report depends on all evaluations, so it is not among what methods need.
+    # The report depends on all results, so it is not among what methods need.
     reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
     if not todo and not reported:
         print("Everything is up to date.")
@@ -115,11 +118,11 @@ def _stale(graph: Graph, changed: set[str]) -> set[str]:
 
 
 def _methods(graph: Graph) -> dict[str, list[str]]:
-    """The stages that make and evaluate each method, by its name: `train…@NAME`, `adopt@NAME`, `evaluate…@NAME-…`."""
+    """The stages that make, restore, score and measure by each method, by its name: `train…@NAME`, `adopt@NAME`, `restore…@NAME-…`."""
     methods: dict[str, list[str]] = {}
     for stage in graph:
         group, _, key = stage.partition("@")
-        if group.startswith(("train", "adopt", "evaluate")):
+        if group.startswith(("train", "adopt", "restore", "score", "measure")):
             methods.setdefault(key.partition("-")[0], []).append(stage)
     return methods
 
@@ -152,7 +155,7 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
     with ThreadPoolExecutor(jobs) as threads:
         while True:
             ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
-            for stage in ready[: jobs - len(running)]:
+            for stage in _side_by_side(ready, [stage for stage, _ in running.values()], jobs):
                 waiting.discard(stage)
                 running[threads.submit(_reproduce, root, stage, environment)] = stage, time.monotonic()
             if not running:
@@ -166,6 +169,14 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
                 verdict = "failed" if future.result() else "done"
                 took = timedelta(seconds=round(time.monotonic() - began))
                 _say(stage, f"{verdict} in {took} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
+
+
+def _side_by_side(ready: Sequence[str], running: Sequence[str], jobs: int) -> list[str]:
+    """Which of the stages that are ready can start beside those that run: what is measured has the machine to itself."""
+    others = [stage for stage in ready if not stage.startswith(MEASURE)]
+    if running and running[0].startswith(MEASURE):
+        return []
+    return others[: jobs - len(running)] if others or running else list(ready[:1])
 
 
 def _order(graph: Graph) -> list[str]:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from models import Network
 from models.parts.blocks import full_precision
+from pipelines.clips.levels import rounded, to_planes
 from pipelines.clips.store import Store
 from pipelines.degradations.resize import bicubic
 from pipelines.errors import VSRError
 from pipelines.params import Training
 from pipelines.training import validation
-from pipelines.training.crops import AnyScaleCrops, Window, to_planes
+from pipelines.training.crops import AnyScaleCrops, Window
 from pipelines.training.loop import Images, Metrics
 from pipelines.training.restoration import Supervised, check_length, first_network
 
@@ -102,7 +103,7 @@ def pair(hr: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """
     scale = hr.shape[-2] / size[0], hr.shape[-1] / size[1]
     with full_precision(hr.device):
-        lr = bicubic(hr.flatten(0, 1), scale).add(0.5).floor().clamp(0, 255)
+        lr = rounded(bicubic(hr.flatten(0, 1), scale))
     return lr.unflatten(0, hr.shape[:2]).float() / 255, hr.float() / 255
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.clips import fit
+from pipelines.clips.levels import to_planes, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
 from pipelines.params import Scales
@@ -315,8 +317,8 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
                 "that keeps all frames."
             )
         large, small = original.attributes, clip.attributes
-        scale = round(large.height / small.height)
-        if scale < 1 or (large.height // scale, large.width // scale) != (small.height, small.width):
+        scale = fit.whole_scale(fit.size(original), fit.size(clip))
+        if scale is None:
             raise VSRError(
                 f"clip {clip.name!r} is {large.width}x{large.height} in {hr.path} and {small.width}x{small.height} in {lr}: "
                 "training takes a degradation of one whole scale."
@@ -354,14 +356,3 @@ def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str |
 
 def _generator(seed: int, step: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed % 2**64, step, index])
-
-
-def to_planes(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to (..., C, H, W), of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
-
-
-def to_tensor(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to float32 (..., C, H, W); 8 bits become [0, 1]."""
-    planes = to_planes(frames)
-    return planes.float() / 255 if frames.dtype == np.uint8 else planes.float()

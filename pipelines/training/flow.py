@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from models.spynet import SPyNet
 from pipelines import networks
+from pipelines.clips.levels import to_tensor
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
-from pipelines.training.crops import FLOW_SCALE, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.crops import FLOW_SCALE, FlowCrops, flow_clips, flow_pair, reduce
 from pipelines.training.initial import mind_changes
 from pipelines.training.loop import Group, Images, Metrics, mean_over_ranks
 from pipelines.training.losses import endpoint_error

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from models import Network
 from pipelines import networks
+from pipelines.clips.levels import to_tensor
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Training
 from pipelines.training import parts, validation
-from pipelines.training.crops import PairCrops, Window, check_prior, common_scale, to_tensor
+from pipelines.training.crops import PairCrops, Window, check_prior, common_scale
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import charbonnier

@@ -15,7 +15,7 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Training
 from pipelines.training import parts, validation
-from pipelines.training.crops import PairCrops, Window, check_prior, common_scale, to_tensor
+from pipelines.training.crops import Batch, PairCrops, Window, check_prior, common_scale, to_tensor
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import charbonnier
@@ -50,19 +50,21 @@ class Supervised:
     def groups(self) -> list[Group]:
         return self._groups
 
-    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Iterable[Tensor] = (), **size: Any) -> Tensor:
+    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
         """The loss of a batch.
 
         Args:
             network: `self.network`, maybe wrapped.
             lr: (N, T, 3, h, w) RGB in [0, 1].
             truth: (N, T, 3, H, W).
-            priors: (N, T, C, h, w) each, in the order that the network takes them.
+            priors: (N, T, C, h, w) each, by their names.
             size: what else the network takes.
         """
+        given = priors or {}
         if self.training.mirror:
-            lr, truth, *priors = (torch.cat([clip, clip.flip(1)], dim=1) for clip in (lr, truth, *priors))
-        loss = charbonnier(network(lr, *priors, **size).float(), self.wanted(truth), self.training.reduction)
+            lr, truth = mirrored(lr), mirrored(truth)
+            given = {name: mirrored(prior) for name, prior in given.items()}
+        loss = charbonnier(network(lr, **given, **size).float(), self.wanted(truth), self.training.reduction)
         # The sum over the global batch, however many workers share it.
         return loss * (self.training.batch / len(lr)) if self.training.reduction == "sum" else loss
 
@@ -70,14 +72,20 @@ class Supervised:
         """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""
         return clip if self.network.window is None else clip[:, clip.shape[1] // 2]
 
-    def restored(self, network: nn.Module, lr: Tensor, priors: Iterable[Tensor] = (), **size: Any) -> Tensor:
+    def restored(self, network: nn.Module, lr: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
         """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window."""
+        clip, given = lr[None], {name: prior[None] for name, prior in (priors or {}).items()}
         if not self.training.mirror:
-            found = network(lr[None], *(prior[None] for prior in priors), **size)
+            found = network(clip, **given, **size)
             return found if self.network.window is not None else found[0]
-        clips = (torch.cat([clip, clip.flip(0)])[None] for clip in (lr, *priors))
-        there, back = network(*clips, **size)[0].chunk(2)
+        both = network(mirrored(clip), **{name: mirrored(prior) for name, prior in given.items()}, **size)
+        there, back = both[0].chunk(2)
         return (there + back.flip(0)) / 2
+
+
+def mirrored(clips: Tensor) -> Tensor:
+    """Clips (N, T, ...) shown forwards and then backwards, (N, 2T, ...)."""
+    return torch.cat([clips, clips.flip(1)], dim=1)
 
 
 class Restoration(Supervised):
@@ -118,12 +126,11 @@ class Restoration(Supervised):
                 check_prior(prior, lr, clip)
             check_length(network, training, lr, clip.name)
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         return self._crops.batch(step, indices)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        lr, hr, *priors = batch
-        return self.error(network, lr, hr, priors)
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.error(network, batch["lr"], batch["hr"], {name: batch[name] for name in self._priors})
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
         """`psnr`, on Y over the middle `clip_length` frames of every validation clip, or of windows over the frame
@@ -131,9 +138,8 @@ class Restoration(Supervised):
         found: list[validation.Compared] = []
         for clip in self._validation:
             window = Window.middle(clip, self.training.clip_length, validation.SIDE)
-            cut = [window.of(self._lr), window.of(self._hr, self._crops.scale)]
-            cut += [window.of_prior(name, store) for name, store in self._priors.items()]
-            lr, hr, *priors = (to_tensor(frames).to(device) for frames in cut)
+            lr, hr = (to_tensor(frames).to(device) for frames in (window.of(self._lr), window.of(self._hr, self._crops.scale)))
+            priors = {name: to_tensor(window.of_prior(name, store)).to(device) for name, store in self._priors.items()}
             restored = self.restored(network, lr, priors)
             middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
             shown = len(found) < validation.SHOWN

@@ -71,6 +71,7 @@ def run(arguments: Namespace) -> None:
         "split": test.split,
         "trained_on": record["trained_on"],
         "random": record.get("random", []),
+        "training_precision": record.get("precision"),
         "notes": record["notes"],
         "inputs": stage.inputs,
     }

@@ -91,12 +91,12 @@ def _check_methods(params: Params) -> None:
             if place != "any_scale":
                 _known("degradation", trained.degradation, params.degradations, f"{place}.{key}")
             training = params.methods[trained.method][trained.profile].training
-            if training is not None and (training.scales is not None) != (place == "any_scale"):
+            if training is not None and (training.degradation is not None) != (place == "any_scale"):
                 recipe = f"methods.{trained.method}.{trained.profile}.training"
                 raise VSRError(
-                    f"params.yaml: any_scale.{key}: {recipe} has no `scales` to draw from: add them, e.g. {{low: 1, high: 4}}."
-                    if training.scales is None
-                    else f"params.yaml: {place}.{key}: {recipe} has `scales`, and a pair has one: move {key} to any_scale."
+                    f"params.yaml: any_scale.{key}: {recipe} has no `degradation`: add one, e.g. [{{op: bicubic, scale: {{low: 1, high: 4}}}}]."
+                    if training.degradation is None
+                    else f"params.yaml: {place}.{key}: {recipe} has a `degradation`, and so has a pair: move {key} to any_scale."
                 )
 
 

@@ -69,7 +69,8 @@ class Timing(Record):
 class Cell(Record):
     """One method on one test pair. `folder` holds its frames.parquet and samples; `profile` is which network and recipe of
     the method it is, `weights` the name of the published parameters that it has, if it has any, `masks` the model of the masks
-    that guided it, likewise, and `random` names parts that are networks of their own and began at random."""
+    that guided it, likewise, `random` names parts that are networks of their own and began at random, and
+    `training_precision` is what it was trained in, here."""
 
     method: str
     network: str
@@ -89,6 +90,7 @@ class Cell(Record):
     inputs: dict[str, str] = {}
     trained_on: str | None = None
     random: tuple[str, ...] = ()
+    training_precision: str | None = None
     folder: Path
 
     @model_validator(mode="after")

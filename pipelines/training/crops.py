@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.params import Scales
 from pipelines.priors import masks
 
 FLOW_SCALE = 4
@@ -25,6 +24,8 @@ PRIORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"masks": masks.planes}
 """By the name that a network calls a prior, and its store the column: from a frame's array, cut to (..., h, w), to the
 channels (C, h, w) that the network sees."""
 
+
+CPU = torch.device("cpu")
 
 Batch = dict[str, Tensor]
 """Samples by name, stacked along the first axis."""
@@ -154,7 +155,7 @@ class PairCrops:
             `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
             their names, (T, C, h, w) float32.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng)
         cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
@@ -166,41 +167,33 @@ class PairCrops:
         return stack(self.sample(step, index) for index in indices)
 
 
-class AnyScaleCrops:
-    """HR clips of one split, of a size that is drawn anew for every step: a whole number of LR pixels of any size.
+class HRCrops:
+    """HR clips of one split, of a size of its own in every step.
 
     Args:
         hr: store with the column `rgb`.
         split, clip_length, seed: as `PairCrops`.
-        crop: side of the LR crop that is to be made of them, in pixels.
-        scales: what the side of HR over that of LR is drawn from, evenly.
+        side: the side of a step's crops in pixels.
+        largest: the largest side, and what it comes from in words.
 
     Raises:
-        VSRError: a clip is shorter than a crop, or smaller than one at the largest scale.
+        VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
-    def __init__(self, hr: Store, *, split: str, crop: int, scales: Scales, clip_length: int, seed: int) -> None:
-        self._hr, self._crop, self._scales, self._seed = hr, crop, scales, seed
+    def __init__(
+        self, hr: Store, *, split: str, clip_length: int, seed: int, side: Callable[[int], int], largest: tuple[int, str]
+    ) -> None:
+        self._hr, self._seed, self._side = hr, seed, side
         clips = hr.split(split)
         for clip in clips:
-            _check_room(clip, str(hr.path), round(crop * scales.high), clip_length, f"`crop` {crop} at scale {scales.high:g}")
+            _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
         self._places = _Places(clips, clip_length)
 
-    def side(self, step: int) -> int:
-        """The side of the HR crops of a step, in pixels: the scale drawn times `crop`, rounded."""
-        # The fourth number keeps it apart from the draws of crops, which have three.
-        rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
-        return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
-
-    def sample(self, step: int, index: int) -> Batch:
-        """Crop `index` of the global batch of `step`: `hr`, (T, 3, side, side) uint8 RGB."""
-        rng = _generator(self._seed, step, index)
-        window = self._places.draw(rng, self.side(step))
-        return {"hr": to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))}
-
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        """The crops `indices` of the global batch of `step`, stacked: `hr`, (N, T, 3, side, side) uint8."""
-        return stack(self.sample(step, index) for index in indices)
+    def sample(self, step: int, index: int) -> tuple[str, Tensor]:
+        """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
+        rng = generator(self._seed, step, index)
+        window = self._places.draw(rng, self._side(step))
+        return window.clip, to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -233,7 +226,7 @@ class FlowCrops:
             `ref` and `supp` (3, h, w) float32 RGB in [0, 1], `flow` (2, h, w) with ref(p) ~ supp(p + flow(p)),
             and `visible` (1, h, w), the share of each pixel of ref that supp shows within its crop.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
         first = int(rng.integers(0, clip.frames - 1))
         forward = bool(rng.integers(0, 2))
@@ -250,6 +243,13 @@ class FlowCrops:
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
         return stack(self.sample(step, index) for index in indices)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch from the CPU on a device."""
+    if device.type != "cuda":
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def stack(samples: Iterable[Batch]) -> Batch:
@@ -361,8 +361,9 @@ def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str |
         )
 
 
-def _generator(seed: int, step: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed % 2**64, step, index])
+def generator(seed: int, *numbers: int) -> np.random.Generator:
+    """The random numbers of a step and an index in its batch; one number more keeps other draws of theirs apart."""
+    return np.random.default_rng([seed % 2**64, *numbers])
 
 
 def to_planes(frames: np.ndarray) -> Tensor:

@@ -147,7 +147,7 @@ def _check(network: Network, training: Training, source: Source) -> None:
     if not network.any_scale and source.scale != network.scale:
         found = "in every step by another scale" if source.scale is None else f"by {source.scale:g}"
         raise VSRError(
-            f"{network.name} enlarges by {network.scale:g} and the LR clips are smaller {found}: train it on its scale."
+            f"the network enlarges by {network.scale:g} and the LR clips are smaller {found}: train it on clips of its scale."
         )
     for clip in {view.clip.name: view.clip for view in source.views}.values():
         frames = min(length, clip.frames) * (2 if training.mirror else 1)

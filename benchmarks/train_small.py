@@ -21,6 +21,7 @@ from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.metrics import luma, psnr
+from pipelines.monitoring.progress import Progress
 from pipelines.params import Experiment, Params, Schedule
 from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
 from pipelines.priors.masks import planes
@@ -28,7 +29,7 @@ from pipelines.restoring.restore import restore
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
-from pipelines.training.progress import Progress
+from pipelines.training.state import final_weights
 from stages.train import task_of
 
 DATA = params.ROOT / "data"
@@ -82,7 +83,7 @@ def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
     began, used = time.monotonic(), time.process_time()
     state = loop.fit(task, schedule, on_log=progress.log, on_validate=progress.validated)
     print(f"{name}: {time.monotonic() - began:.0f} s, of which on the processor {time.process_time() - used:.0f} s")
-    return loop.kept(state)
+    return final_weights(state)
 
 
 def _table(loaded: Params, name: str, network: Network) -> None:

@@ -38,9 +38,5 @@ def tracked(stage: Stage, kind: str, entry: params.OfFrames, provenance: Mapping
         inputs=[(path, digest, "prior") for path, digest in stage.inputs.items()],
         experiment=EXPERIMENT,
     )
-    try:
+    with run.working():
         yield run
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish("FINISHED")

@@ -43,6 +43,7 @@ def run(arguments: Namespace) -> None:
         inputs=stage.inputs,
         trained_on=record["trained_on"],
         random=record.get("random", []),
+        training_precision=record.get("precision"),
         run_key=record["run_key"],
         seed=record["params"].get("training.seed"),
     )

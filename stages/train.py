@@ -14,7 +14,7 @@ from pipelines.errors import VSRError
 from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
 from pipelines.params.references import IN_STEP, NO_PRIOR
-from pipelines.training.any_scale import any_scale_task
+from pipelines.training import objective
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
@@ -32,6 +32,7 @@ def run(arguments: Namespace) -> None:
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
+    frozen = objective.backbones(training.losses)  # they are there, or it ends here
     stage = begin(f"train@{name}")
     start = data("trained", experiment.start)
     build, facts = task_of(experiment, profile, training, start)
@@ -50,6 +51,8 @@ def run(arguments: Namespace) -> None:
         "corpus": experiment.corpus,
         **facts,
         "random": beginning.random,
+        "precision": training.precision,
+        "frozen": frozen,
         "notes": notes,
         "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }
@@ -68,9 +71,10 @@ def task_of(
     """
     method, options, hr = experiment.method, profile.options, data("hr", experiment.corpus)
     if experiment.degradation == IN_STEP:
-        assert training.scales is not None  # params.yaml has been checked
-        scales = f"any scale ({training.scales.low:g} to {training.scales.high:g})"
-        return partial(any_scale_task, method, options, training, hr, start), {"trained_on": f"{experiment.corpus}/{scales}"}
+        scales = training.scales
+        degraded = f"any scale ({scales.low:g} to {scales.high:g})" if scales else IN_STEP
+        build = partial(restoration_task, method, options, training, hr, None, start)
+        return build, {"trained_on": f"{experiment.corpus}/{degraded}"}
     lr = data("lr", experiment.corpus, experiment.degradation)
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}

@@ -77,9 +77,18 @@ def tiny(params: dict[str, Any]) -> None:
     """Seconds instead of minutes, a network of each kind: sizes and steps that prove nothing but that it works."""
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
-    training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}], "reduction": "mean"}
+    training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
     training |= {"iterations": 6, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6, "ema": 0.9}
-    training |= {"clip_gradients": 1.0, "validate_every": 3, "seed": 0}
+    training |= {
+        "clip_gradients": 1.0,
+        "validate_every": 3,
+        "seed": 0,
+        "precision": "float32",
+        "mirror": False,
+        "recompute": False,
+    }
+    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}]}
+    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}}
     options = {"channels": 4, "blocks": 1, "base": "bicubic"}
     enlarging = {**options, "upsample_channels": 4}
     params["methods"] = {
@@ -87,7 +96,10 @@ def tiny(params: dict[str, Any]) -> None:
         "basicvsr": {"small": {"options": enlarging, "training": training}},
         "seem_basicvsr": {"small": {"options": enlarging, "training": training}},
         "basicvsr_dcgu": {
-            "small": {"options": {**options, "hidden": 16}, "training": {**training, "scales": {"low": 1, "high": 4}}}
+            "small": {
+                "options": {**options, "hidden": 16},
+                "training": {**training, "degradation": [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]},
+            }
         },
     }
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
@@ -102,7 +114,7 @@ def tiny(params: dict[str, Any]) -> None:
     params["joins"] = {"both": {"first": "spynet_parallax", "second": "basicvsr_bi"}}
     params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
     params["degradations"] = ["bi_x4", "bi_x2_5"]
-    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "window": 100, "overlap": 10}
+    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "passes": {"window": 100, "overlap": 10}}
     params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4", "bi_x2_5"]}
     methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
     shown = {"title": "All", "methods": methods, "corpora": ["parallax"], "degradations": ["bi_x4", "bi_x2_5"]}
@@ -172,7 +184,7 @@ def test_what_stages_side_by_side_left_is_up_to_date_for_dvc(project: Project) -
 
 
 def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(project: Project, tmp_path: Path) -> None:
-    stage, path = "evaluate_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
+    stage, path = "score_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
     params, plain = (project.root / "params.yaml").read_bytes(), json.loads(path.read_text())
 
     def measure(*metrics: str) -> None:
@@ -320,6 +332,6 @@ def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> 
 
 def test_a_method_by_its_name_is_evaluated_and_reported(project: Project) -> None:
     output = project.run("vsr", "repro", "--jobs", "2", "longer")
-    assert "[evaluate@longer-parallax-bi_x4] done" in output and "@many" not in output
+    assert "[score@longer-parallax-bi_x4] done" in output and "@many" not in output
     shown = (project.root / "report/results.csv").read_text()
     assert "longer" in shown and "bicubic,parallax,bi_x4" in shown

@@ -43,6 +43,11 @@ class Network(nn.Module):
     priors: tuple[str, ...] = ()
     restores: bool = True
 
+    def learn(self, clip: Tensor, **given: Any) -> dict[str, Tensor]:
+        """What the network gives while it learns: `restored` is what `forward` gives for the same arguments. Networks whose losses
+        look at more give that too, under names of its own: other frames, or a loss as a scalar."""
+        return {"restored": self(clip, **given)}
+
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """The options of the network whose published parameters have these names and shapes, or None if

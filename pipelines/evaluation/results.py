@@ -87,7 +87,8 @@ class Scores(ClipScores):
 class Restored(Record):
     """A method on a test pair, before it is scored. `profile` is which network and recipe of the method it is, `weights` the
     name of the published parameters that it has, if it has any, `masks` the model of the masks that guided it, likewise, and
-    `random` names parts that are networks of their own and began at random; `run_key` and `seed` are of its training. `inputs` are the DVC digests of the data by path.
+    `random` names parts that are networks of their own and began at random, and `training_precision` is what it was trained in,
+    here; `run_key` and `seed` are of its training. `inputs` are the DVC digests of the data by path.
     Where the method cannot be applied to the pair, `reason` says why, as a part of a sentence."""
 
     method: str
@@ -104,6 +105,7 @@ class Restored(Record):
     inputs: dict[str, str] = {}
     trained_on: str | None = None
     random: tuple[str, ...] = ()
+    training_precision: str | None = None
     run_key: str | None = None
     seed: int | None = None
 

@@ -5,43 +5,32 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipelines.params.base import Name, Split, Strict, is_path
+from pipelines.params.degradations import Bicubic, Range, Recipe
+from pipelines.params.learning import Learning, Losses, Precision
 
 
-class Period(Strict):
-    """One half period of a cosine: so many iterations, from `weight` times the rate."""
-
-    iterations: PositiveInt
-    weight: Annotated[float, Field(gt=0, le=1)]
-
-
-class Schedule(Strict):
+class Schedule(Learning):
     """How long, how fast and on what a network is trained.
 
-    `crop` is the side of the LR patch in pixels, `clip_length` its frames, `batch` the number of
-    patches a step sees over all workers. The rate falls from `rate` to `final_rate` along one cosine, or
-    along one after the other of `periods`, which together have all iterations.
+    `crop` is the side of the LR patch in pixels, `clip_length` its frames, `batch` the number of patches a step sees
+    over all workers. `precision` is that of the forward pass: `float32` is what the papers have, the others run under
+    autocast, `float16` with its losses scaled.
     """
 
     iterations: PositiveInt
     batch: PositiveInt
     crop: PositiveInt
     clip_length: PositiveInt
-    rate: PositiveFloat
-    final_rate: Annotated[float, Field(ge=0)]
-    periods: Annotated[list[Period], Field(min_length=1)] | None = None
-    clip_gradients: PositiveFloat | None
+    precision: Precision
     validate_every: PositiveInt
     seed: int
 
     @model_validator(mode="after")
     def _periods_fill_the_schedule(self) -> Schedule:
-        if self.periods and sum(period.iterations for period in self.periods) != self.iterations:
-            raise ValueError(
-                f"its periods have {sum(period.iterations for period in self.periods)} of {self.iterations} iterations"
-            )
+        self.check_periods(self.iterations)
         return self
 
 
@@ -54,39 +43,35 @@ class Part(Strict):
     frozen: Annotated[int, Field(ge=0)]
 
 
-class Scales(Strict):
-    """What networks that restore at any scale are trained on: a scale drawn evenly for every step."""
-
-    low: Annotated[float, Field(ge=1)]
-    high: Annotated[float, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Scales:
-        if self.low > self.high:
-            raise ValueError(f"low is {self.low:g} and high {self.high:g}: exchange them")
-        return self
-
-
-class Training(Schedule):
+class Training(Schedule, Losses):
     """The recipe of a supervised restoration method.
 
     `initial` says where weights begin that are not taken from the experiment's start: the network's own
     `default`, or `near_base`, for trainings too short to get there from it (`pipelines/training/initial.py`).
     Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
-    that fit none learn from the first step at the full rate. The Charbonnier loss of a batch is its `mean`
-    or its `sum` (`reduction`). `mirror` shows every clip forwards and then backwards, as one of twice the
-    length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed again
-    when gradients need them. `scales` is for networks that restore at any scale, `crop` is the side of LR
-    there too. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
+    that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
+    one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
+    again when gradients need them. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
+    place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step.
     """
 
     initial: Literal["default", "near_base"]
     parts: list[Part] = []
-    reduction: Literal["mean", "sum"]
-    mirror: bool = False
-    recompute: bool = False
-    scales: Scales | None = None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    mirror: bool
+    recompute: bool
+    degradation: Recipe | None = None
+
+    @model_validator(mode="after")
+    def _periods_of_the_discriminator(self) -> Training:
+        if self.adversarial:
+            self.adversarial.discriminator.check_periods(self.iterations)
+        return self
+
+    @property
+    def scales(self) -> Range | None:
+        """What the scale of every step is drawn from; None where the recipe has one, or LR clips lie ready."""
+        steps = self.degradation or []
+        return next((step.scale for step in steps if isinstance(step, Bicubic) and isinstance(step.scale, Range)), None)
 
 
 class Profile(Strict):

@@ -107,11 +107,11 @@ def _check_experiments(params: Params) -> None:
         recipe = f"methods.{experiment.method}.{experiment.profile}.training"
         training = params.methods[experiment.method][experiment.profile].training
         in_step = experiment.degradation == IN_STEP
-        if training is not None and (training.scales is not None) != in_step:
+        if training is not None and (training.degradation is not None) != in_step:
             raise VSRError(
-                f"params.yaml: {user}: {recipe} has no `scales` to draw from: add them, e.g. {{low: 1, high: 4}}."
+                f"params.yaml: {user}: {recipe} has no `degradation`: add one, e.g. [{{op: bicubic, scale: {{low: 1, high: 4}}}}]."
                 if in_step
-                else f"params.yaml: {user}: {recipe} has `scales`, and a pair has one: set its degradation to {IN_STEP}."
+                else f"params.yaml: {user}: {recipe} has a `degradation`, and so has a pair: set that of {key} to {IN_STEP}."
             )
         frames = f"lr/{experiment.corpus}/{experiment.degradation}"
         if experiment.prior != NO_PRIOR and (experiment.prior, frames) not in computed:

@@ -15,6 +15,10 @@ Methods = Mapping[str, Container[str]]
 """The profiles that methods have, as `methods` of params.yaml."""
 
 
+PRECISION = "float32"
+"""What papers train in."""
+
+
 def comparable(cell: Cell, methods: Methods, protocol: str | None = None) -> tuple[bool, str]:
     """Whether a result has the setting of a published figure: test set, degradation, what is scored, and how the network was made.
 
@@ -92,6 +96,8 @@ def _of_the_training(cell: Cell) -> list[str]:
     # One network for all scales is trained under bicubic reduction, as those of the papers.
     if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
         reasons.append(f"trained under {degraded}")
+    if cell.training_precision not in (None, PRECISION):
+        reasons.append(f"trained in {cell.training_precision}, not in {PRECISION}")
     return reasons + [f"its {part} began at random, not with published parameters" for part in cell.random]
 
 

@@ -187,6 +187,8 @@ def trained(params: Params) -> list[Trained]:
 def _of(experiment: Experiment, training: Training | None) -> str:
     """What an experiment is trained on."""
     if experiment.degradation == IN_STEP:
+        if training and not training.scales:
+            return f"{experiment.corpus} · degraded in every step"
         scales = f" of {training.scales.low:g} to {training.scales.high:g}" if training and training.scales else ""
         return f"{experiment.corpus} · one network for all scales{scales}"
     pair = f"{experiment.corpus} · {experiment.degradation}"

@@ -14,6 +14,7 @@ import math
 import os
 import re
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -226,6 +227,23 @@ class Run:
         """
         with self._client() as client:
             client.set_terminated(self.id, status)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """The run is finished after the block, or failed with what the block raises, whether or not MLflow can be told.
+
+        Raises:
+            VSRError: MLflow does not answer or refuses, and the block raised nothing.
+        """
+        try:
+            yield
+        except BaseException:
+            try:
+                self.finish("FAILED")
+            except VSRError as untold:
+                print(f"MLflow still shows this run as running: {untold}", file=sys.stderr)
+            raise
+        self.finish("FINISHED")
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:

@@ -17,7 +17,6 @@ from pipelines.clips import fit
 from pipelines.clips.levels import to_planes, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.params import Scales
 from pipelines.priors import masks
 
 FLOW_SCALE = 4
@@ -26,6 +25,12 @@ FLOW_SCALE = 4
 PRIORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"masks": masks.planes}
 """By the name that a network calls a prior, and its store the column: from a frame's array, cut to (..., h, w), to the
 channels (C, h, w) that the network sees."""
+
+
+CPU = torch.device("cpu")
+
+Batch = dict[str, Tensor]
+"""Samples by name, stacked along the first axis."""
 
 
 @dataclass(frozen=True)
@@ -145,60 +150,52 @@ class PairCrops:
                 check_prior(prior, lr, clip)
         self._places = _Places(clips, clip_length)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, ...]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors,
-            (T, C, h, w) float32.
+            `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
+            their names, (T, C, h, w) float32.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng)
-        cut = [window.of(self._lr), window.of(self._hr, self.scale)]
-        cut += [window.of_prior(prior, store) for prior, store in self._priors.items()]
-        return tuple(to_tensor(orientation.of_frames(frames)) for frames in cut)
+        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
+        cut |= {prior: window.of_prior(prior, store) for prior, store in self._priors.items()}
+        return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()}
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w), HR's and the priors'."""
-        return tuple(torch.stack(parts) for parts in zip(*(self.sample(step, index) for index in indices), strict=True))
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, C, h, w), HR's (N, T, 3, scale*h, scale*w)."""
+        return stack(self.sample(step, index) for index in indices)
 
 
-class AnyScaleCrops:
-    """HR clips of one split, of a size that is drawn anew for every step: a whole number of LR pixels of any size.
+class HRCrops:
+    """HR clips of one split, of a size of its own in every step.
 
     Args:
         hr: store with the column `rgb`.
         split, clip_length, seed: as `PairCrops`.
-        crop: side of the LR crop that is to be made of them, in pixels.
-        scales: what the side of HR over that of LR is drawn from, evenly.
+        side: the side of a step's crops in pixels.
+        largest: the largest side, and what it comes from in words.
 
     Raises:
-        VSRError: a clip is shorter than a crop, or smaller than one at the largest scale.
+        VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
-    def __init__(self, hr: Store, *, split: str, crop: int, scales: Scales, clip_length: int, seed: int) -> None:
-        self._hr, self._crop, self._scales, self._seed = hr, crop, scales, seed
+    def __init__(
+        self, hr: Store, *, split: str, clip_length: int, seed: int, side: Callable[[int], int], largest: tuple[int, str]
+    ) -> None:
+        self._hr, self._seed, self._side = hr, seed, side
         clips = hr.split(split)
         for clip in clips:
-            _check_room(clip, str(hr.path), round(crop * scales.high), clip_length, f"`crop` {crop} at scale {scales.high:g}")
+            _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
         self._places = _Places(clips, clip_length)
 
-    def side(self, step: int) -> int:
-        """The side of the HR crops of a step, in pixels: the scale drawn times `crop`, rounded."""
-        # The fourth number keeps it apart from the draws of crops, which have three.
-        rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
-        return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
-
-    def sample(self, step: int, index: int) -> Tensor:
-        """Crop `index` of the global batch of `step`, (T, 3, side, side) uint8 RGB."""
-        rng = _generator(self._seed, step, index)
-        window = self._places.draw(rng, self.side(step))
-        return to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
-
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, side, side) uint8."""
-        return (torch.stack([self.sample(step, index) for index in indices]),)
+    def sample(self, step: int, index: int) -> tuple[str, Tensor]:
+        """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
+        rng = generator(self._seed, step, index)
+        window = self._places.draw(rng, self._side(step))
+        return window.clip, to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -224,14 +221,14 @@ class FlowCrops:
         smallest = min(min(clip.attributes.height, clip.attributes.width) for clip in self._clips)
         self._scale = next(scale for scale in (FLOW_SCALE, FLOW_SCALE // 2, 1) if crop * scale <= smallest)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            ref and supp (3, h, w) float32 RGB in [0, 1], flow (2, h, w) with ref(p) ~ supp(p + flow(p)),
-            and visible (1, h, w), the share of each pixel of ref that supp shows within its crop.
+            `ref` and `supp` (3, h, w) float32 RGB in [0, 1], `flow` (2, h, w) with ref(p) ~ supp(p + flow(p)),
+            and `visible` (1, h, w), the share of each pixel of ref that supp shows within its crop.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
         first = int(rng.integers(0, clip.frames - 1))
         forward = bool(rng.integers(0, 2))
@@ -243,12 +240,24 @@ class FlowCrops:
         cut = [turn(array[top : top + side, left : left + side]) for turn, array in zip(turns, whole, strict=True)]
         ref, supp, flow, visible = (reduce(to_tensor(part), scale) for part in cut)
         flow = flow / scale
-        return ref, supp, flow, visible * _lands_inside(flow)
+        return {"ref": ref, "supp": supp, "flow": flow, "visible": visible * _lands_inside(flow)}
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
-        ref, supp, flow, visible = zip(*(self.sample(step, index) for index in indices), strict=True)
-        return torch.stack(ref), torch.stack(supp), torch.stack(flow), torch.stack(visible)
+        return stack(self.sample(step, index) for index in indices)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch from the CPU on a device."""
+    if device.type != "cuda":
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def stack(samples: Iterable[Batch]) -> Batch:
+    """A batch of samples, each with the same names and shapes."""
+    found = list(samples)
+    return {name: torch.stack([sample[name] for sample in found]) for name in found[0]}
 
 
 def flow_clips(hr: Store, truth: Store, split: str) -> list[Clip]:
@@ -354,5 +363,6 @@ def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str |
         )
 
 
-def _generator(seed: int, step: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed % 2**64, step, index])
+def generator(seed: int, *numbers: int) -> np.random.Generator:
+    """The random numbers of a step and an index in its batch; one number more keeps other draws of theirs apart."""
+    return np.random.default_rng([seed % 2**64, *numbers])

@@ -18,9 +18,10 @@ WEIGHTS = "model.safetensors"
 RECORD = "model.json"
 
 Record = dict[str, Any]
-"""`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `random` (parts that are networks of
-their own and began at random), `notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with
-its `file`. Of the network itself `scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
+"""`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `precision` (of the training), `frozen`
+(the sha256 of networks that it was trained through, by name), `random` (parts that are networks of their own and began at random),
+`notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with its `file`. Of the network itself
+`scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def assemble(folder: Path, names: Sequence[str], out: Path) -> None:
 
     Args:
         folder: where `ClipWriter` left them; the clips stay there.
-        names: the clips of the store, in manifest order.
+        names: the clips of the store, in manifest order; none for what a corpus does not bring.
         out: the store; an older one is replaced.
     """
     building = folder / "_store"
@@ -240,6 +240,8 @@ class Store:
         Raises:
             VSRError: the store has no clip in that split.
         """
+        if not self.clips:
+            raise VSRError(f"{self.path} holds no clips, as its corpus brings none: choose another corpus.")
         clips = [clip for clip in self.clips.values() if clip.attributes.split == name]
         if not clips:
             raise unknown(f"split of {self.path}", name, {clip.attributes.split for clip in self.clips.values()})

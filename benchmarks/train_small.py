@@ -24,11 +24,12 @@ from pipelines.evaluation.metrics import luma, psnr
 from pipelines.evaluation.restore import restore
 from pipelines.params import AnyScale, Guided, Params, Schedule
 from pipelines.params.references import SCRATCH
-from pipelines.priors.masks import planes
+from pipelines.priors import kinds
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
 from pipelines.training.progress import Progress
+from stages.priors import folder
 from stages.train import task_of
 
 DATA = params.ROOT / "data"
@@ -101,9 +102,9 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         for clip in hr.split(test.split):
             height, width = lr.clips[clip.name].attributes.parameters["crop"]
             truth = [frame[:height, :width] for frame in hr.frames(clip.name)]
-            priors = [_masks(chosen, clip.name)] if isinstance(chosen, Guided) else []
+            priors = {"masks": _masks(chosen, clip.name)} if isinstance(chosen, Guided) else {}
             row = []
-            for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
+            for restorer, seen in ((networks.create("bicubic"), {}), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
                 restored = restore(
                     restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap, priors=seen, size=size
@@ -118,8 +119,8 @@ def _table(loaded: Params, name: str, network: Network) -> None:
 
 
 def _masks(chosen: Guided, clip: str) -> Iterator[np.ndarray]:
-    store = Store(DATA / "masks" / "lr" / chosen.corpus / chosen.degradation / chosen.masks)
-    return map(planes, store.frames(clip, "masks"))
+    store = Store(folder("masks", f"lr/{chosen.corpus}/{chosen.degradation}", chosen.masks))
+    return kinds.clip_planes(kinds.get("masks"), store, clip)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from models import Network
 from pipelines import networks, params
 from pipelines.clips import video
-from pipelines.clips.store import MANIFEST, Store
+from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation import evaluate, metrics, protocols
 from pipelines.evaluation.cost import cost
@@ -20,6 +19,7 @@ from pipelines.runtime.cluster import connect, gpu_share
 from pipelines.training import product
 from stages import tracked
 from stages.common import ROOT, begin, data, end, main
+from stages.priors import for_test
 
 
 class Collected:
@@ -58,14 +58,14 @@ def run(arguments: Namespace) -> None:
     record = product.read(trained)
     network = networks.load(trained / product.WEIGHTS)
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
-    masks = _masks(record, corpus, degradation) if "masks" in network.priors else None
+    prior = for_test(record, corpus, degradation)
     clips = _chosen(hr, [clip.name for clip in lr.split(test.split)], chosen, corpus)
     header = {
         "method": name,
         "network": record["network"],
         "profile": record["params"].get("profile"),
         "weights": record["params"].get("weights"),
-        "masks": record.get("masks_model"),
+        "prior": record.get("prior"),
         "corpus": corpus,
         "degradation": degradation,
         "split": test.split,
@@ -94,7 +94,7 @@ def run(arguments: Namespace) -> None:
             test.window,
             test.overlap,
             device,
-            masks=masks,
+            prior=prior,
         )
         label = f"evaluate {name} {corpus} {degradation}"
         try:
@@ -147,23 +147,6 @@ def _shown(means: dict[str, Any]) -> str:
         metric = metrics.get(name)
         written.append(f"{metric.label} {value:.{metric.decimals}f}{f' {metric.unit}' if metric.unit else ''}")
     return ", ".join(written)
-
-
-def _masks(record: product.Record, corpus: str, degradation: str) -> Path:
-    """The store of masks of the pair's LR frames by the model that the network was trained with.
-
-    Raises:
-        VSRError: there is none.
-    """
-    model, folder = record.get("masks_model"), data("masks", "lr", corpus, degradation)
-    for path in sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")):
-        if all(clip.attributes.parameters == model for clip in Store(path).clips.values()):
-            return path
-    known = ", ".join(f"{key} {value}" for key, value in (model or {}).items()) or "of which its record says nothing"
-    raise VSRError(
-        f"{folder} has no masks by the model that {record['name']} was trained with ({known}): "
-        f"name it for lr/{corpus}/{degradation} in params.yaml's masks, and run `dvc repro masks`."
-    )
 
 
 def _mismatch(hr: Store, lr: Store, clips: list[str], network: Network) -> str | None:

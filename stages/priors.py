@@ -1,18 +1,66 @@
-"""What the stages that compute priors share: the MLflow run in which a prior can be looked at."""
+"""Where priors lie, which one a network was trained with, and the MLflow run in which a prior can be looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipelines import params
+from pipelines.clips.store import MANIFEST, Store
+from pipelines.errors import VSRError
+from pipelines.priors import kinds
+from pipelines.priors.computed import kind_of
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
+from pipelines.training.product import Record
+from stages.common import data
 from stages.training import flat
 
 EXPERIMENT = "vsr/priors"
 """Apart from the methods' runs, which are compared with each other."""
+
+FOLDERS = {"masks": "masks", "flow": "flows", "rendered": "priors"}
+"""Under `data`, by what the prior of a trained network's record is called (`kind`)."""
+
+
+def folder(kind: str, frames: str, name: str) -> Path:
+    """The store of a prior.
+
+    Args:
+        kind: of `FOLDERS`.
+        frames: `lr/<corpus>/<degradation>` or `hr/<corpus>`.
+        name: of the prior.
+    """
+    return data(FOLDERS[kind], frames, name)
+
+
+def learnt_with(kind: str, name: str, store: Path) -> dict[str, Any]:
+    """What a network's record says of the prior that it was trained with: `kind` (see `FOLDERS`), `name`, and the `model` that
+    made it, as a network is tested with priors by the same one."""
+    return {"kind": kind, "name": name, "model": kinds.provenance(Store(store))}
+
+
+def for_test(record: Record, corpus: str, degradation: str) -> Path | None:
+    """The store of the prior of a pair's LR frames by the model that a network was trained with; None if it was with none.
+
+    Raises:
+        VSRError: there is no such store.
+    """
+    prior = record.get("prior")
+    if prior is None:
+        return None
+    frames = f"lr/{corpus}/{degradation}"
+    above = folder(prior["kind"], frames, prior["name"]).parent
+    for path in sorted(manifest.parent for manifest in above.glob(f"*/{MANIFEST}")):
+        if kinds.provenance(Store(path)) == prior["model"]:
+            return path
+    model = ", ".join(f"{key} {value}" for key, value in (prior["model"] or {}).items())
+    raise VSRError(
+        f"{above} has no {prior['kind']} by the model that {record['name']} was trained with ({model}): "
+        f"name it for {frames} in params.yaml, and run its stage."
+    )
 
 
 @contextmanager
@@ -28,8 +76,12 @@ def tracked(stage: Stage, entry: params.Masks | params.Flows, provenance: Mappin
         VSRError: MLflow does not answer or refuses.
     """
     tracking.preflight()
-    kind = "masks" if isinstance(entry, params.Masks) else "flows"
-    tags = {"prior": kind, "backend": entry.model.backend, "corpus": entry.corpus, "degradation": entry.degradation}
+    tags = {
+        "prior": FOLDERS[kind_of(entry)],
+        "backend": entry.model.backend,
+        "corpus": entry.corpus,
+        "degradation": entry.degradation,
+    }
     run = tracking.Run.find_or_create(
         name=stage.name,
         run_key=stage.run_key,

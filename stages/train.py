@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import networks, params
-from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
 from pipelines.params.methods import published_profile
@@ -18,6 +17,7 @@ from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
 from stages.common import begin, data, end, main
+from stages.priors import folder, learnt_with
 from stages.training import flat, train
 
 
@@ -81,10 +81,8 @@ def task_of(
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
     if isinstance(experiment, Guided):
-        priors["masks"] = data("masks", "lr", experiment.corpus, experiment.degradation, experiment.masks)
-        # Masks by another model are another prior: the network is tested with those by this one.
-        model = next(iter(Store(priors["masks"]).clips.values())).attributes.parameters
-        facts |= {"masks": experiment.masks, "masks_model": model}
+        priors["masks"] = folder("masks", f"lr/{experiment.corpus}/{experiment.degradation}", experiment.masks)
+        facts["prior"] = learnt_with("masks", experiment.masks, priors["masks"])
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

@@ -1,4 +1,4 @@
-"""What the stage decides before it evaluates: whether a network can be tested on a pair, and which masks guide it."""
+"""What the stage decides before it evaluates: whether a network can be tested on a pair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 import models
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
-from pipelines.errors import VSRError
 from stages import evaluate
 
 
@@ -22,23 +21,6 @@ def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters:
         writer.finish(ClipAttributes("test", 25.0, height, width, "", parameters))
     assemble(parts, ["clip"], folder)
     return Store(folder)
-
-
-def test_masks_are_those_of_the_model_that_the_network_was_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "data", tmp_path.joinpath)
-    model = {"backend": "felzenszwalb", "scale": 60.0}
-    folder = tmp_path / "masks" / "lr" / "city" / "bi_x4"
-    for name, scale in (("coarse", 90.0), ("fine", 60.0)):
-        _store(folder / name, 4, 4, **{**model, "scale": scale})
-    assert evaluate._masks({"name": "seem", "masks_model": model}, "city", "bi_x4") == folder / "fine"
-    for record, said in (
-        ({"name": "seem", "masks_model": {**model, "scale": 30.0}}, r"trained with \(backend felzenszwalb, scale 30.0\)"),
-        ({"name": "seem"}, "of which its record says nothing"),
-    ):
-        with pytest.raises(VSRError, match=said):
-            evaluate._masks(record, "city", "bi_x4")
-    with pytest.raises(VSRError, match="name it for lr/town/bi_x4"):
-        evaluate._masks({"name": "seem", "masks_model": model}, "town", "bi_x4")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from pipelines.evaluation.profiles import liveliest_row
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.restore import restore
 from pipelines.evaluation.score import ClipScore, Row, Scorer, assigned, pairs, summarise
-from pipelines.priors.masks import planes
+from pipelines.priors import kinds
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Evaluate:
         window: frames per pass, see `restore`.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network and the metrics run.
-        masks: path of the store of the LR clips' masks, for networks that they guide.
+        prior: path of the store of the LR clips' prior, for networks that see one.
 
     Raises:
-        VSRError: the checkpoint, a store, a protocol or a metric cannot be used, or the masks are lacking.
+        VSRError: the checkpoint, a store, a protocol or a metric cannot be used, or the prior is lacking.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Evaluate:
         window: int,
         overlap: int,
         device: str = "cpu",
-        masks: Path | str | None = None,
+        prior: Path | str | None = None,
     ) -> None:
         self.network = networks.load(checkpoint)
         self._protocols = [registry.get(name) for name in protocols]
@@ -92,15 +92,16 @@ class Evaluate:
         self._metrics = assigned(self._protocols, metrics)
         self._hr, self._lr = Store(hr), Store(lr)
         self._window, self._overlap, self._device = window, overlap, device
-        self._priors = [Store(masks)] if self.network.priors and masks is not None else []
+        self._priors = {name: Store(prior) for name in self.network.priors} if prior is not None else {}
         if len(self._priors) < len(self.network.priors):
             raise VSRError(
-                f"{self.network.name} is guided by masks of the LR frames and {self._lr.path} comes without: make them first."
+                f"{self.network.name} is guided by {' and '.join(self.network.priors)} of the LR frames and {self._lr.path} "
+                "comes without: make them first."
             )
 
     def __call__(self, clip: str) -> Iterator[ClipResult]:
         """Evaluate the clip of that name; gives one result."""
-        for store in (self._hr, self._lr, *self._priors):
+        for store in (self._hr, self._lr, *self._priors.values()):
             if clip not in store.clips:
                 raise unknown(f"clip of {store.path}", clip, store.clips)
         of = self._hr.clips[clip].attributes
@@ -117,7 +118,7 @@ class Evaluate:
             window=self._window,
             overlap=self._overlap,
             device=self._device,
-            priors=[map(planes, store.frames(clip, "masks")) for store in self._priors],
+            priors={name: kinds.clip_planes(kinds.get(name), store, clip) for name, store in self._priors.items()},
             size=self._size(clip) if self.network.any_scale else None,
             mirrored=self._mirrored,
         )
@@ -145,7 +146,7 @@ def evaluate_clip(
     window: int,
     overlap: int,
     device: str = "cpu",
-    priors: Sequence[Iterable[np.ndarray]] = (),
+    priors: Mapping[str, Iterable[np.ndarray]] | None = None,
     size: tuple[int, int] | None = None,
     mirrored: bool = False,
 ) -> ClipResult:

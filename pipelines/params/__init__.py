@@ -82,6 +82,13 @@ class Params(Strict):
     tests: Tests
     suites: dict[Name, Suite]
 
+    def priors_of(self, kinds: Container[str]) -> dict[str, Masks | Flows]:
+        """The priors that are computed of frames and have some of these kinds, by name."""
+        return {
+            **(self.masks if "masks" in kinds else {}),
+            **(self.flows if "flow" in kinds or "occlusion" in kinds else {}),
+        }
+
     @property
     def trained(self) -> dict[str, Experiment | Guided | AnyScale]:
         """All methods that are trained here, by the name of their experiment."""

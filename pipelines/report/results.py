@@ -68,14 +68,14 @@ class Timing(Record):
 
 class Cell(Record):
     """One method on one test pair. `folder` holds its frames.parquet and samples; `profile` is which network and recipe of
-    the method it is, `weights` the name of the published parameters that it has, if it has any, `masks` the model of the masks
-    that guided it, likewise, and `random` names parts that are networks of their own and began at random."""
+    the method it is, `weights` the name of the published parameters that it has, if it has any, `prior` what guided it
+    (`kind`, `name`, `model`), likewise, and `random` names parts that are networks of their own and began at random."""
 
     method: str
     network: str
     profile: str | None = None
     weights: str | None = None
-    masks: dict[str, Any] | None = None
+    prior: dict[str, Any] | None = None
     corpus: str
     degradation: str
     split: str

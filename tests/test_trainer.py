@@ -20,6 +20,7 @@ from pipelines.errors import VSRError
 from pipelines.params import Schedule
 from pipelines.runtime import trainer
 from pipelines.training import loop
+from pipelines.training.crops import Batch
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have the tests on their path
 
@@ -47,17 +48,17 @@ class Line:
     def groups(self) -> list[loop.Group]:
         return [loop.Group(list(self.network.parameters()))]
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         rank = int(os.environ.get("RANK", 0))
         with (self.folder / f"steps-{rank}").open("a") as file:
             file.write(f"{step}\n")
         if step == self.wrong_at:
             raise VSRError("the clip 'x' is damaged: make it again.")
         x = torch.tensor([[float(step * 4 + index)] for index in indices]) / 20
-        return x, 3 * x + 1
+        return {"x": x, "y": 3 * x + 1}
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        return (network(batch[0]) - batch[1]).square().mean()
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return (network(batch["x"]) - batch["y"]).square().mean()
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
         if step == self.kill_at and not (self.folder / "killed").exists():

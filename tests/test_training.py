@@ -25,7 +25,7 @@ from pipelines.errors import VSRError
 from pipelines.params import Period, Training
 from pipelines.priors.kinds import KINDS
 from pipelines.training import loop, validation
-from pipelines.training.crops import FlowCrops, Orientation, PairCrops
+from pipelines.training.crops import Batch, FlowCrops, Orientation, PairCrops
 from pipelines.training.flow import FlowTask, flow_task
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.losses import charbonnier, endpoint_error
@@ -131,10 +131,10 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
 def test_pair_crops_are_windows_of_both_stores(placed: tuple[Store, Store], step: int, index: int, seed: int) -> None:
     crops = PairCrops(*placed, split="train", crop=8, clip_length=3, seed=seed)
     assert crops.scale == 4
-    small, large = crops.sample(step, index)
+    small, large = crops.sample(step, index).values()
     assert small.shape == (3, 3, 8, 8) and large.shape == (3, 3, 32, 32) and small.dtype == large.dtype == torch.float32
     again = crops.sample(step, index)
-    assert torch.equal(small, again[0]) and torch.equal(large, again[1])
+    assert torch.equal(small, again["lr"]) and torch.equal(large, again["hr"])
     lr, hr = ((part * 255).round().int() for part in (small, large))
     # Every pixel of HR lies in its pixel of LR, in the same frame of the same clip of the split.
     blocks = lr.repeat_interleave(4, -1).repeat_interleave(4, -2)
@@ -152,7 +152,7 @@ def test_pair_crops_are_windows_of_both_stores(placed: tuple[Store, Store], step
 def test_crops_reach_everywhere(hr: Store, lr: Store) -> None:
     """Both clips, and far more than one place of them, are drawn."""
     crops = PairCrops(hr, lr, split="train", crop=8, clip_length=FRAMES, seed=0)
-    means = {round(crops.sample(0, index)[0].mean().item(), 6) for index in range(64)}
+    means = {round(crops.sample(0, index)["lr"].mean().item(), 6) for index in range(64)}
     assert len(means) > 40
 
 
@@ -164,9 +164,10 @@ def test_the_global_batch_does_not_depend_on_the_workers(hr: Store, lr: Store) -
             PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=7).batch(5, range(rank * share, (rank + 1) * share))
             for rank in range(world)
         ]
-        assert torch.equal(torch.cat([part[0] for part in parts]), whole[0])
-        assert torch.equal(torch.cat([part[1] for part in parts]), whole[1])
-    assert not torch.equal(whole[0], PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=8).batch(5, range(4))[0])
+        for name in ("lr", "hr"):
+            assert torch.equal(torch.cat([part[name] for part in parts]), whole[name])
+    other = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=8).batch(5, range(4))
+    assert not torch.equal(whole["lr"], other["lr"])
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_oriented_flow_still_leads_to_the_other_frame(turn: int) -> None:
 
 @pytest.mark.parametrize("index", range(12))
 def test_flow_crops_lead_from_ref_to_supp(hr: Store, truth: Store, index: int) -> None:
-    ref, supp, flow, visible = FlowCrops(hr, truth, split="train", crop=16, seed=3).sample(0, index)
+    ref, supp, flow, visible = FlowCrops(hr, truth, split="train", crop=16, seed=3).sample(0, index).values()
     assert ref.shape == supp.shape == (3, 16, 16) and flow.shape == (2, 16, 16) and visible.shape == (1, 16, 16)
     assert visible.min() >= 0 and visible.max() <= 1
     assert torch.allclose(flow.abs().sum(0), torch.tensor(np.abs(MOTION).sum() / 4).float(), atol=2e-3)
@@ -221,7 +222,7 @@ def test_flow_crops_lead_from_ref_to_supp(hr: Store, truth: Store, index: int) -
 
 def test_flow_crops_of_small_clips_are_reduced_less(hr: Store, truth: Store) -> None:
     for crop, scale in ((16, 4), (17, 2), (32, 2), (33, 1), (64, 1)):
-        flow = FlowCrops(hr, truth, split="train", crop=crop, seed=0).sample(0, 0)[2]
+        flow = FlowCrops(hr, truth, split="train", crop=crop, seed=0).sample(0, 0)["flow"]
         assert flow.shape == (2, crop, crop) and flow.abs().sum(0).mean().item() == pytest.approx(
             np.abs(MOTION).sum() / scale, rel=2e-3
         )
@@ -233,7 +234,7 @@ def test_flow_is_visible_where_it_stays_in_the_crop(hr: Store, truth: Store) -> 
     """Nothing is that leaves the crop, and of the rest what the truth says: at most half of a crop is marked as hidden."""
     crops = FlowCrops(hr, truth, split="train", crop=16, seed=0)
     for index in range(20):
-        _, _, flow, visible = crops.sample(1, index)
+        _, _, flow, visible = crops.sample(1, index).values()
         rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
         inside = (columns + flow[0] >= 0) & (columns + flow[0] <= 15) & (rows + flow[1] >= 0) & (rows + flow[1] <= 15)
         assert not visible[0][~inside].any()
@@ -423,11 +424,11 @@ class Broken:
     def groups(self) -> list[loop.Group]:
         return [loop.Group(list(self.network.parameters()))]
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        return (torch.full((len(list(indices)), 1), math.nan if step == 2 else 1.0),)
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+        return {"x": torch.full((len(list(indices)), 1), math.nan if step == 2 else 1.0)}
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        return network(batch[0]).square().mean()
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return network(batch["x"]).square().mean()
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
         return {}, {}

@@ -124,7 +124,7 @@ def test_masks_are_cropped_and_turned_with_their_frames(
 ) -> None:
     """They can be read off the frames, so they have to fit them after whatever was done to both."""
     crops = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed, priors={"masks": masks})
-    small, _, planes = crops.sample(step, index)
+    small, _, planes = crops.sample(step, index).values()
     assert planes.shape == (3, 64, 8, 8) and planes.dtype == torch.float32
     present = []
     for frame, plane in zip((small * 255).round().byte().numpy(), planes.numpy(), strict=True):
@@ -134,7 +134,7 @@ def test_masks_are_cropped_and_turned_with_their_frames(
         assert present[-1] or not plane[2].any()
     assert any(present[:2])  # of two neighbours one has all three
     without = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed).sample(step, index)
-    assert torch.equal(without[0], small)
+    assert torch.equal(without["lr"], small)
 
 
 def test_masks_of_other_frames(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
@@ -175,8 +175,9 @@ def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, m
     network = Seen()
     recipe = training(mirror=True, parts=[])
     task = Restoration(network, recipe, hr, lr, {"masks": masks})
-    small, large, planes = task.batch(0, range(2))
-    loss = task.loss(network, (small, large, planes))
+    batch = task.batch(0, range(2))
+    small, large, planes = batch.values()
+    loss = task.loss(network, batch)
     clip, seen = network.given[-1]
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
@@ -196,7 +197,7 @@ def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
     task = restoration_task("basicvsr", TINY["basicvsr"], recipe, hr.path, lr.path)
     whole = task.batch(0, range(4))
     with torch.no_grad():
-        expected = torch.sqrt((task.network(whole[0]) - whole[1]).square() + 1e-12).sum()
+        expected = torch.sqrt((task.network(whole["lr"]) - whole["hr"]).square() + 1e-12).sum()
         halves = [task.loss(task.network, task.batch(0, range(first, first + 2))) for first in (0, 2)]
         torch.testing.assert_close(task.loss(task.network, whole), expected)
         torch.testing.assert_close(torch.stack(halves).mean(), expected)
@@ -210,9 +211,10 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
     recipe = training(parts=[])
     priors = {"masks": masks.path} if name.startswith("seem") else {}
     task = restoration_task(name, TINY[name], recipe, hr.path, lr.path, None, priors)
-    small, large, *planes = task.batch(0, range(2))
+    batch = task.batch(0, range(2))
+    small, large, *planes = batch.values()
     with torch.no_grad():
-        loss = task.loss(task.network, (small, large, *planes))
+        loss = task.loss(task.network, batch)
         restored = task.network(small, **dict(zip(priors, planes, strict=True)))
         assert torch.equal(loss, charbonnier(restored, large[:, 1]))
         metrics, images = task.validate(task.network, torch.device("cpu"), 0)

@@ -55,12 +55,12 @@ class Enlarged(models.Network):
 def test_a_step_has_one_size_for_all_workers(hr: Store, step: int, seed: int, low: float, more: float) -> None:
     scales = Scales(low=low, high=low + more)
     crops = AnyScaleCrops(hr, split="train", crop=8, scales=scales, clip_length=3, seed=seed)
-    (whole,) = crops.batch(step, range(2))
+    (whole,) = crops.batch(step, range(2)).values()
     side = whole.shape[-1]
     assert whole.shape == (2, 3, 3, side, side) and whole.dtype == torch.uint8 and side == crops.side(step)
     assert 8 * low - 0.5 <= side <= 8 * scales.high + 0.5
     for index in range(2):
-        (alone,) = AnyScaleCrops(hr, split="train", crop=8, scales=scales, clip_length=3, seed=seed).batch(step, [index])
+        (alone,) = AnyScaleCrops(hr, split="train", crop=8, scales=scales, clip_length=3, seed=seed).batch(step, [index]).values()
         assert torch.equal(alone[0], whole[index])
 
 
@@ -81,7 +81,7 @@ def test_hr_crops_are_windows_of_the_clips(hr: Store) -> None:
     crops = AnyScaleCrops(hr, split="train", crop=8, scales=Scales(low=2, high=2), clip_length=3, seed=1)
     stacks = {name: hr.read(name) for name in ("a", "b")}
     for index in range(6):
-        sample = crops.sample(0, index).numpy().transpose(0, 2, 3, 1)
+        sample = crops.sample(0, index)["hr"].numpy().transpose(0, 2, 3, 1)
         turns = [
             view
             for turned in (sample, sample.swapaxes(1, 2))
@@ -105,7 +105,7 @@ def test_hr_crops_are_windows_of_the_clips(hr: Store) -> None:
 def test_lr_is_what_the_degradation_makes(hr: Store, step: int) -> None:
     """To the bit, of all scales that are drawn."""
     task = AnyScaleRestoration(Enlarged(), recipe(), hr)
-    (batch,) = task.batch(step, range(2))
+    (batch,) = task.batch(step, range(2)).values()
     side = batch.shape[-1]
     lr, truth = pair(batch, (8, 8))
     assert lr.shape == (2, 3, 3, 8, 8) and lr.dtype == truth.dtype == torch.float32
@@ -123,8 +123,8 @@ def test_the_loss_is_that_of_the_size_of_hr(hr: Store) -> None:
     network = Enlarged()
     task = AnyScaleRestoration(network, recipe(), hr)
     for step in range(3):
-        (batch,) = task.batch(step, range(2))
-        loss = task.loss(network, (batch,))
+        (batch,) = task.batch(step, range(2)).values()
+        loss = task.loss(network, {"hr": batch})
         size = tuple(batch.shape[-2:])
         assert network.sizes[-1] == ((8, 8), size)
         lr, truth = pair(batch, (8, 8))

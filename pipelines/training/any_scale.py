@@ -23,7 +23,7 @@ from pipelines.degradations.resize import bicubic
 from pipelines.errors import VSRError
 from pipelines.params import Training
 from pipelines.training import validation
-from pipelines.training.crops import AnyScaleCrops, Window, to_planes
+from pipelines.training.crops import AnyScaleCrops, Batch, Window, to_planes
 from pipelines.training.loop import Images, Metrics
 from pipelines.training.restoration import Supervised, check_length, first_network
 
@@ -59,13 +59,12 @@ class AnyScaleRestoration(Supervised):
         for clip in self._validation:
             check_length(network, training, hr, clip.name)
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         return self._crops.batch(step, indices)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        (hr,) = batch
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         side = self.training.crop
-        lr, truth = pair(hr, (side, side))
+        lr, truth = pair(batch["hr"], (side, side))
         return self.error(network, lr, truth, size=tuple(truth.shape[-2:]))
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:

@@ -23,6 +23,10 @@ FLOW_SCALE = 4
 """Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
 
 
+Batch = dict[str, Tensor]
+"""Samples by name, stacked along the first axis."""
+
+
 @dataclass(frozen=True)
 class Orientation:
     """One of the eight ways to lay a frame down: flips, then a transposition."""
@@ -138,23 +142,25 @@ class PairCrops:
                 check_prior(name, prior, lr, clip)
         self._places = _Places(clips, clip_length)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, ...]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors,
-            (T, C, h, w) float32.
+            `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
+            their names, (T, C, h, w) float32.
         """
         rng = _generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng)
-        cut = [window.of(self._lr), window.of(self._hr, self.scale)]
-        priors = [orientation.of_prior(kinds.get(name), window.of_prior(name, store)) for name, store in self._priors.items()]
-        return *(to_tensor(orientation.of_frames(frames)) for frames in cut), *map(as_tensor, priors)
+        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
+        priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
+        return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
+            name: as_tensor(orientation.of_prior(kinds.get(name), planes)) for name, planes in priors.items()
+        }
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w), HR's and the priors'."""
-        return tuple(torch.stack(parts) for parts in zip(*(self.sample(step, index) for index in indices), strict=True))
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, C, h, w), HR's (N, T, 3, scale*h, scale*w)."""
+        return stack(self.sample(step, index) for index in indices)
 
 
 class AnyScaleCrops:
@@ -183,15 +189,15 @@ class AnyScaleCrops:
         rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
         return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
 
-    def sample(self, step: int, index: int) -> Tensor:
-        """Crop `index` of the global batch of `step`, (T, 3, side, side) uint8 RGB."""
+    def sample(self, step: int, index: int) -> Batch:
+        """Crop `index` of the global batch of `step`: `hr`, (T, 3, side, side) uint8 RGB."""
         rng = _generator(self._seed, step, index)
         window = self._places.draw(rng, self.side(step))
-        return to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
+        return {"hr": to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))}
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, side, side) uint8."""
-        return (torch.stack([self.sample(step, index) for index in indices]),)
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+        """The crops `indices` of the global batch of `step`, stacked: `hr`, (N, T, 3, side, side) uint8."""
+        return stack(self.sample(step, index) for index in indices)
 
 
 class FlowCrops:
@@ -217,12 +223,12 @@ class FlowCrops:
         smallest = min(min(clip.attributes.height, clip.attributes.width) for clip in self._clips)
         self._scale = next(scale for scale in (FLOW_SCALE, FLOW_SCALE // 2, 1) if crop * scale <= smallest)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            ref and supp (3, h, w) float32 RGB in [0, 1], flow (2, h, w) with ref(p) ~ supp(p + flow(p)),
-            and visible (1, h, w), the share of each pixel of ref that supp shows within its crop.
+            `ref` and `supp` (3, h, w) float32 RGB in [0, 1], `flow` (2, h, w) with ref(p) ~ supp(p + flow(p)),
+            and `visible` (1, h, w), the share of each pixel of ref that supp shows within its crop.
         """
         rng = _generator(self._seed, step, index)
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
@@ -236,12 +242,17 @@ class FlowCrops:
         ref, supp, visible = (reduce(to_tensor(orientation.of_frames(part)), scale) for part in (one, other, seen))
         turned = orientation.of_prior(KINDS["motion"], np.moveaxis(vectors, -1, 0))
         flow = reduce(as_tensor(turned), scale) / scale
-        return ref, supp, flow, visible * _lands_inside(flow)
+        return {"ref": ref, "supp": supp, "flow": flow, "visible": visible * _lands_inside(flow)}
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
-        ref, supp, flow, visible = zip(*(self.sample(step, index) for index in indices), strict=True)
-        return torch.stack(ref), torch.stack(supp), torch.stack(flow), torch.stack(visible)
+        return stack(self.sample(step, index) for index in indices)
+
+
+def stack(samples: Iterable[Batch]) -> Batch:
+    """A batch of samples, each with the same names and shapes."""
+    found = list(samples)
+    return {name: torch.stack([sample[name] for sample in found]) for name in found[0]}
 
 
 def flow_clips(hr: Store, truth: Store, split: str) -> list[Clip]:

@@ -19,7 +19,7 @@ from pipelines import networks
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
-from pipelines.training.crops import FLOW_SCALE, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.crops import FLOW_SCALE, Batch, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
 from pipelines.training.initial import mind_changes
 from pipelines.training.loop import Group, Images, Metrics, mean_over_ranks
 from pipelines.training.losses import endpoint_error
@@ -56,11 +56,11 @@ class FlowTask:
     def groups(self) -> list[Group]:
         return [Group(list(self.network.parameters()))]
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         return self._crops.batch(step, indices)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        ref, supp, flow, visible = batch
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        ref, supp, flow, visible = (batch[name] for name in ("ref", "supp", "flow", "visible"))
         weight = HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible
         # Ranks see more or less of what is visible, and the mean over all of it is what is learnt from.
         counted = weight.sum()

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models.parts.deform import GuidedDeformConv
 from pipelines.errors import VSRError
 from pipelines.params import Schedule
+from pipelines.training.crops import Batch
 from pipelines.training.schedules import rate
 
 State = dict[str, Any]
@@ -57,11 +58,11 @@ class Task(Protocol):
         """All parameters of the network, each in one group."""
         ...
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The samples `indices` of the global batch of `step`, on the CPU, stacked along the first axis."""
         ...
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch, a float32 scalar whose mean over ranks is that of the global batch. `network` may
         be wrapped for several ranks."""
         ...
@@ -148,7 +149,7 @@ def fit(
         network.train()
         optimiser.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = task.loss(replica, tuple(tensor.to(device, non_blocking=True) for tensor in batch))
+            loss = task.loss(replica, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
         loss.backward()
         # The norm is the same on every rank, so all stop together.
         norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_gradients or float("inf"))
@@ -224,12 +225,12 @@ def _restore(state: State, network: nn.Module, optimiser: torch.optim.Optimizer,
     return int(state["step"])
 
 
-def _prefetched(task: Task, steps: range, indices: range, pin: bool) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+def _prefetched(task: Task, steps: range, indices: range, pin: bool) -> Iterator[tuple[int, Batch]]:
     """The batches of `steps`, each made while the one before is learnt from."""
 
-    def make(step: int) -> tuple[Tensor, ...]:
+    def make(step: int) -> Batch:
         batch = task.batch(step, indices)
-        return tuple(tensor.pin_memory() for tensor in batch) if pin else batch
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
 
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         coming = pool.submit(make, steps.start) if steps else None

@@ -16,15 +16,12 @@ from pipelines.errors import VSRError
 from pipelines.params import Training
 from pipelines.priors.kinds import there_and_back
 from pipelines.training import parts, validation
-from pipelines.training.crops import PairCrops, Window, as_tensor, check_prior, common_scale, to_tensor
+from pipelines.training.crops import Batch, PairCrops, Window, as_tensor, check_prior, common_scale, to_tensor
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.loop import Group, Images, Metrics
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.starting import begin_with
-
-Priors = Mapping[str, Tensor]
-NONE: Priors = {}
 
 
 class Supervised:
@@ -54,20 +51,21 @@ class Supervised:
     def groups(self) -> list[Group]:
         return self._groups
 
-    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Priors = NONE, **size: Any) -> Tensor:
+    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
         """The loss of a batch.
 
         Args:
             network: `self.network`, maybe wrapped.
             lr: (N, T, 3, h, w) RGB in [0, 1].
             truth: (N, T, 3, H, W).
-            priors: (N, T, C, h, w) each, by the keywords that the network takes them by.
+            priors: (N, T, C, h, w) each, by their names.
             size: what else the network takes.
         """
+        given = priors or {}
         if self.training.mirror:
-            lr, truth = (torch.cat([clip, clip.flip(1)], dim=1) for clip in (lr, truth))
-            priors = {name: there_and_back(name, prior) for name, prior in priors.items()}
-        loss = charbonnier(network(lr, **priors, **size).float(), self.wanted(truth), self.training.reduction)
+            lr, truth = mirrored(lr), mirrored(truth)
+            given = {name: there_and_back(name, prior) for name, prior in given.items()}
+        loss = charbonnier(network(lr, **given, **size).float(), self.wanted(truth), self.training.reduction)
         # The sum over the global batch, however many workers share it.
         return loss * (self.training.batch / len(lr)) if self.training.reduction == "sum" else loss
 
@@ -75,15 +73,20 @@ class Supervised:
         """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""
         return clip if self.network.window is None else clip[:, clip.shape[1] // 2]
 
-    def restored(self, network: nn.Module, lr: Tensor, priors: Priors = NONE, **size: Any) -> Tensor:
+    def restored(self, network: nn.Module, lr: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
         """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window."""
-        priors = {name: prior[None] for name, prior in priors.items()}
+        clip, given = lr[None], {name: prior[None] for name, prior in (priors or {}).items()}
         if not self.training.mirror:
-            found = network(lr[None], **priors, **size)
+            found = network(clip, **given, **size)
             return found if self.network.window is not None else found[0]
-        priors = {name: there_and_back(name, prior) for name, prior in priors.items()}
-        there, back = network(torch.cat([lr, lr.flip(0)])[None], **priors, **size)[0].chunk(2)
+        both = network(mirrored(clip), **{name: there_and_back(name, prior) for name, prior in given.items()}, **size)
+        there, back = both[0].chunk(2)
         return (there + back.flip(0)) / 2
+
+
+def mirrored(clips: Tensor) -> Tensor:
+    """Clips (N, T, ...) shown forwards and then backwards, (N, 2T, ...)."""
+    return torch.cat([clips, clips.flip(1)], dim=1)
 
 
 class Restoration(Supervised):
@@ -124,12 +127,11 @@ class Restoration(Supervised):
                 check_prior(name, prior, lr, clip)
             check_length(network, training, lr, clip.name)
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         return self._crops.batch(step, indices)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        lr, hr, *priors = batch
-        return self.error(network, lr, hr, dict(zip(self._priors, priors, strict=True)))
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.error(network, batch["lr"], batch["hr"], {name: batch[name] for name in self._priors})
 
     def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
         """`psnr`, on Y over the middle `clip_length` frames of every validation clip, or of windows over the frame
@@ -137,9 +139,7 @@ class Restoration(Supervised):
         found: list[validation.Compared] = []
         for clip in self._validation:
             window = Window.middle(clip, self.training.clip_length, validation.SIDE)
-            lr, hr = (
-                to_tensor(window.of(store, scale)).to(device) for store, scale in ((self._lr, 1), (self._hr, self._crops.scale))
-            )
+            lr, hr = (to_tensor(frames).to(device) for frames in (window.of(self._lr), window.of(self._hr, self._crops.scale)))
             priors = {name: as_tensor(window.of_prior(name, store)).to(device) for name, store in self._priors.items()}
             restored = self.restored(network, lr, priors)
             middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)

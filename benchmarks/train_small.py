@@ -29,7 +29,7 @@ from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
 from pipelines.training.progress import Progress
-from stages import priors
+from stages.common import prior_store
 from stages.train import task_of
 
 DATA = params.ROOT / "data"
@@ -119,7 +119,7 @@ def _table(loaded: Params, name: str, network: Network) -> None:
 
 
 def _masks(chosen: Guided, clip: str) -> Iterator[np.ndarray]:
-    store = Store(priors.folder("masks", f"lr/{chosen.corpus}/{chosen.degradation}", chosen.masks))
+    store = Store(prior_store("masks", f"lr/{chosen.corpus}/{chosen.degradation}", chosen.masks))
     return kinds.clip_planes(kinds.get("masks"), store, clip)
 
 

@@ -46,3 +46,16 @@ def end(stage: lineage.Stage) -> None:
 def data(*parts: str) -> Path:
     """A path under the repository's data folder."""
     return ROOT.joinpath("data", *parts)
+
+
+def prior_store(kind: str, frames: str, name: str) -> Path:
+    """Where a prior lies.
+
+    Args:
+        kind: `masks`, `flow`, or `rendered` for what rendered footage brings.
+        frames: that it is of, `lr/<corpus>/<degradation>` or `hr/<corpus>`.
+        name: its own.
+    """
+    if kind == "rendered":
+        return data("priors", name, frames.removeprefix("lr/"))
+    return data({"masks": "masks", "flow": "flows"}[kind], frames, name)

@@ -10,8 +10,8 @@ from pipelines.clips.store import MANIFEST, Store
 from pipelines.priors import flows, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
-from stages.common import begin, data, end, main
-from stages.priors import folder, tracked
+from stages.common import begin, data, end, main, prior_store
+from stages.priors import tracked
 
 COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_backward"}
 
@@ -22,7 +22,7 @@ def estimate(arguments: Namespace) -> None:
     entry = params.entry("flows", params.load().flows, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"flows@{name}")
-    frames, out = Store(data(entry.frames)), folder("flow", entry.frames, name)
+    frames, out = Store(data(entry.frames)), prior_store("flow", entry.frames, name)
     label = f"flows {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
         with connect():

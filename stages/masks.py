@@ -10,8 +10,8 @@ from pipelines.clips.store import Store
 from pipelines.priors import masks, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
-from stages.common import begin, data, end, main
-from stages.priors import folder, tracked
+from stages.common import begin, data, end, main, prior_store
+from stages.priors import tracked
 
 
 def segment(arguments: Namespace) -> None:
@@ -20,7 +20,7 @@ def segment(arguments: Namespace) -> None:
     entry = params.entry("masks", params.load().masks, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
     stage = begin(f"masks@{name}")
-    frames, out = Store(data(entry.frames)), folder("masks", entry.frames, name)
+    frames, out = Store(data(entry.frames)), prior_store("masks", entry.frames, name)
     label = f"masks {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
         with connect():

@@ -15,30 +15,16 @@ from pipelines.priors.computed import kind_of
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from pipelines.training.product import Record
-from stages.common import data
+from stages.common import prior_store
 from stages.training import flat
 
 EXPERIMENT = "vsr/priors"
 """Apart from the methods' runs, which are compared with each other."""
 
-FOLDERS = {"masks": "masks", "flow": "flows", "rendered": "priors"}
-"""Under `data`, by what the prior of a trained network's record is called (`kind`)."""
-
-
-def folder(kind: str, frames: str, name: str) -> Path:
-    """The store of a prior.
-
-    Args:
-        kind: of `FOLDERS`.
-        frames: `lr/<corpus>/<degradation>` or `hr/<corpus>`.
-        name: of the prior.
-    """
-    return data(FOLDERS[kind], frames, name)
-
 
 def learnt_with(kind: str, name: str, store: Path) -> dict[str, Any]:
-    """What a network's record says of the prior that it was trained with: `kind` (see `FOLDERS`), `name`, and the `model` that
-    made it, as a network is tested with priors by the same one."""
+    """What a network's record says of the prior that it was trained with: `kind` (see `prior_store`), `name`, and the `model`
+    that made it, as a network is tested with priors by the same one."""
     return {"kind": kind, "name": name, "model": kinds.provenance(Store(store))}
 
 
@@ -52,7 +38,7 @@ def for_test(record: Record, corpus: str, degradation: str) -> Path | None:
     if prior is None:
         return None
     frames = f"lr/{corpus}/{degradation}"
-    above = folder(prior["kind"], frames, prior["name"]).parent
+    above = prior_store(prior["kind"], frames, prior["name"]).parent
     for path in sorted(manifest.parent for manifest in above.glob(f"*/{MANIFEST}")):
         if kinds.provenance(Store(path)) == prior["model"]:
             return path
@@ -77,7 +63,7 @@ def tracked(stage: Stage, entry: params.Masks | params.Flows, provenance: Mappin
     """
     tracking.preflight()
     tags = {
-        "prior": FOLDERS[kind_of(entry)],
+        "prior": kind_of(entry),
         "backend": entry.model.backend,
         "corpus": entry.corpus,
         "degradation": entry.degradation,

@@ -16,8 +16,8 @@ from pipelines.training.any_scale import any_scale_task
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
-from stages.common import begin, data, end, main
-from stages.priors import folder, learnt_with
+from stages.common import begin, data, end, main, prior_store
+from stages.priors import learnt_with
 from stages.training import flat, train
 
 
@@ -81,7 +81,7 @@ def task_of(
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
     if isinstance(experiment, Guided):
-        priors["masks"] = folder("masks", f"lr/{experiment.corpus}/{experiment.degradation}", experiment.masks)
+        priors["masks"] = prior_store("masks", f"lr/{experiment.corpus}/{experiment.degradation}", experiment.masks)
         facts["prior"] = learnt_with("masks", experiment.masks, priors["masks"])
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 

@@ -11,7 +11,8 @@ import pytest
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.clips.streaming import BATCH_BYTES, batches
 from pipelines.errors import VSRError
-from stages import priors
+from stages import common, priors
+from stages.common import prior_store
 
 
 def test_lists_are_bounded_and_keep_the_order() -> None:
@@ -35,16 +36,16 @@ def _store(folder: Path, **parameters: Any) -> Store:
 
 
 def test_networks_are_tested_with_the_prior_that_they_were_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(priors, "data", tmp_path.joinpath)
+    monkeypatch.setattr(common, "data", tmp_path.joinpath)
     model = {"backend": "felzenszwalb", "scale": 60.0}
     frames = "lr/city/bi_x4"
     for name, scale in (("coarse", 90.0), ("fine", 60.0)):
-        _store(priors.folder("masks", frames, name), **{**model, "scale": scale}, crop=[16, 16])
-    learnt = priors.learnt_with("masks", "fine", priors.folder("masks", frames, "fine"))
+        _store(prior_store("masks", frames, name), **{**model, "scale": scale}, crop=[16, 16])
+    learnt = priors.learnt_with("masks", "fine", prior_store("masks", frames, "fine"))
     assert learnt == {"kind": "masks", "name": "fine", "model": model}
     for called in ("fine", "otherwise"):  # what counts is the model
         record = {"name": "seem", "prior": {**learnt, "name": called}}
-        assert priors.for_test(record, "city", "bi_x4") == priors.folder("masks", frames, "fine")
+        assert priors.for_test(record, "city", "bi_x4") == prior_store("masks", frames, "fine")
     assert priors.for_test({"name": "basicvsr", "prior": None}, "city", "bi_x4") is None
     other = {"name": "seem", "prior": {**learnt, "model": {**model, "scale": 30.0}}}
     with pytest.raises(

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipelines.errors import VSRError, unknown
 from pipelines.params import faults, references
 from pipelines.params.base import Name, Split, Strict
-from pipelines.params.corpora import Corpus, Footage, Parallax, Reds, TestSet, Vimeo90k
+from pipelines.params.corpora import RENDERED, Corpus, Footage, Parallax, Reds, Rendered, TestSet, Vimeo90k
 from pipelines.params.degradations import (
     X264,
     Anisotropic,

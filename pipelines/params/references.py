@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.errors import VSRError, unknown
+from pipelines.params.corpora import RENDERED, Footage, Parallax
 from pipelines.params.methods import OfMethod
 from pipelines.params.priors import OfFrames
 
@@ -22,6 +23,8 @@ def check(params: Params) -> None:
     Raises:
         VSRError: one is not defined, is that of two networks, or of something that does not fit where it is used.
     """
+    if RENDERED in params.recipes:
+        raise VSRError(f"params.yaml: recipes.{RENDERED}: so are LR clips called that come with their corpus: rename it.")
     for degradation in params.degradations:
         _known("recipe", degradation, params.recipes, "degradations")
     _check_priors(params)
@@ -36,6 +39,15 @@ def _known(kind: str, name: str, names: Iterable[str], user: str) -> None:
     known = list(names)
     if name not in known:
         raise VSRError(f"params.yaml: {user}: {unknown(kind, name, known)}")
+
+
+def _known_degradation(params: Params, corpus: str, degradation: str, user: str) -> None:
+    """LR clips of the corpus under the degradation are made, or come with it."""
+    if degradation != RENDERED:
+        return _known("degradation", degradation, params.degradations, user)
+    of = params.corpora[corpus]
+    if not (isinstance(of, Parallax) and of.rendered) and not (isinstance(of, Footage) and of.kind == "gbuffers"):
+        raise VSRError(f"params.yaml: {user}: the corpus {corpus} brings no LR clips that are rendered: name a degradation.")
 
 
 def _maps(params: Params) -> dict[str, Mapping[str, object]]:
@@ -58,7 +70,7 @@ def _check_priors(params: Params) -> None:
     for user, prior in priors.items():
         _known("corpus", prior.corpus, params.corpora, user)
         if prior.degradation is not None:
-            _known("degradation", prior.degradation, params.degradations, user)
+            _known_degradation(params, prior.corpus, prior.degradation, user)
 
 
 def _check_networks(params: Params) -> None:
@@ -89,7 +101,7 @@ def _check_methods(params: Params) -> None:
         for key, trained in getattr(params, place).items():
             _known("corpus", trained.corpus, params.corpora, f"{place}.{key}")
             if place != "any_scale":
-                _known("degradation", trained.degradation, params.degradations, f"{place}.{key}")
+                _known_degradation(params, trained.corpus, trained.degradation, f"{place}.{key}")
             training = params.methods[trained.method][trained.profile].training
             if training is not None and (training.scales is not None) != (place == "any_scale"):
                 recipe = f"methods.{trained.method}.{trained.profile}.training"

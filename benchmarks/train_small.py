@@ -24,12 +24,13 @@ from pipelines.metrics import luma, psnr
 from pipelines.monitoring.progress import Progress
 from pipelines.params import Experiment, Params, Schedule
 from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
-from pipelines.priors.masks import planes
+from pipelines.priors import kinds
 from pipelines.restoring.restore import restore
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
 from pipelines.training.state import final_weights
+from stages.common import prior_store
 from stages.train import task_of
 
 DATA = params.ROOT / "data"
@@ -102,9 +103,9 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         for clip in hr.split(test.split):
             height, width = lr.clips[clip.name].attributes.parameters["crop"]
             truth = [frame[:height, :width] for frame in hr.frames(clip.name)]
-            priors = [_masks(chosen, clip.name)] if chosen.prior != NO_PRIOR else []
+            priors = _priors(network, chosen, clip.name) if chosen.prior != NO_PRIOR else {}
             row = []
-            for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
+            for restorer, seen in ((networks.create("bicubic"), {}), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
                 restored = restore(
                     restorer, lr.frames(clip.name), window=test.passes.window, overlap=test.passes.overlap, priors=seen, size=size
@@ -118,9 +119,9 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         )
 
 
-def _masks(chosen: Experiment, clip: str) -> Iterator[np.ndarray]:
-    store = Store(DATA / "priors" / chosen.prior / "lr" / chosen.corpus / chosen.degradation)
-    return map(planes, store.frames(clip, "masks"))
+def _priors(network: Network, chosen: Experiment, clip: str) -> dict[str, Iterator[np.ndarray]]:
+    store = Store(prior_store(chosen.prior, f"lr/{chosen.corpus}/{chosen.degradation}"))
+    return {name: kinds.clip_planes(kinds.get(name), store, clip) for name in network.priors}
 
 
 if __name__ == "__main__":

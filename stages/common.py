@@ -46,3 +46,8 @@ def end(stage: lineage.Stage) -> None:
 def data(*parts: str) -> Path:
     """A path under the repository's data folder."""
     return ROOT.joinpath("data", *parts)
+
+
+def prior_store(prior: str, frames: str) -> Path:
+    """Where a prior lies, of frames that are `lr/<corpus>/<degradation>` or `hr/<corpus>`."""
+    return data("priors", prior, frames)

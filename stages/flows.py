@@ -10,7 +10,7 @@ from pipelines.clips.store import MANIFEST, Store
 from pipelines.priors import flows, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
-from stages.common import begin, data, end, main
+from stages.common import begin, data, end, main, prior_store
 from stages.priors import tracked
 
 COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_backward"}
@@ -25,9 +25,9 @@ def estimate(arguments: Namespace) -> None:
     assert isinstance(model, params.FlowModel)  # params.yaml has been checked
     provenance = weights.provenance(model)  # the weights are there, or it ends here
     stage = begin(f"flows@{name}")
-    frames, out = Store(data(entry.frames)), data("priors", entry.prior, entry.frames)
+    frames, out = Store(data(entry.frames)), prior_store(entry.prior, entry.frames)
     label = f"flows {name} ({model.backend})"
-    with tracked(stage, "flows", entry, provenance) as run:
+    with tracked(stage, "flow", entry, provenance) as run:
         with connect():
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines import params
 from pipelines.atomic import atomic_folder
 from pipelines.params.references import NO_PRIOR
-from stages.common import ROOT, data, main
+from stages.common import ROOT, data, main, prior_store
 
 MANIFEST = "manifest.parquet"
 
@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
 
 def guide(prior: str, corpus: str, degradation: str) -> dict[str, str | None]:
     """`prior`, the folder relative to the repository, and `sha256`; both null where a method sees none, or none was computed."""
-    folder = data("priors", prior, "lr", corpus, degradation)
+    folder = prior_store(prior, f"lr/{corpus}/{degradation}")
     manifest: Path = folder / MANIFEST
     if prior == NO_PRIOR or not manifest.is_file():
         return {"prior": None, "sha256": None}

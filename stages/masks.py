@@ -10,7 +10,7 @@ from pipelines.clips.store import Store
 from pipelines.priors import masks, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
-from stages.common import begin, data, end, main
+from stages.common import begin, data, end, main, prior_store
 from stages.priors import tracked
 
 
@@ -23,7 +23,7 @@ def segment(arguments: Namespace) -> None:
     assert isinstance(model, params.MaskModel)  # params.yaml has been checked
     provenance = weights.provenance(model)  # the weights are there, or it ends here
     stage = begin(f"masks@{name}")
-    frames, out = Store(data(entry.frames)), data("priors", entry.prior, entry.frames)
+    frames, out = Store(data(entry.frames)), prior_store(entry.prior, entry.frames)
     label = f"masks {name} ({model.backend})"
     with tracked(stage, "masks", entry, provenance) as run:
         with connect():

@@ -24,16 +24,16 @@ def run(arguments: Namespace) -> None:
     record = product.read(data("trained", name))
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
     clips = [clip.name for clip in lr.split(test.split)]
-    masks = _prior(name, corpus, degradation)
+    prior = _prior(name, corpus, degradation)
     reason = _misfit(record, hr, lr, clips)
-    if reason is None and record["priors"] and masks is None:
+    if reason is None and record["priors"] and prior is None:
         reason = f"the network sees {' and '.join(record['priors'])}, and none were computed of lr/{corpus}/{degradation}"
     about = Restored(
         method=name,
         network=record["network"],
         profile=record["params"].get("profile"),
         weights=record["params"].get("weights"),
-        masks=record.get("masks_model"),
+        prior=record.get("prior"),
         corpus=corpus,
         degradation=degradation,
         split=test.split,
@@ -52,12 +52,12 @@ def run(arguments: Namespace) -> None:
         assemble(stage.work, [], out, about.model_dump(mode="json"))
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
     else:
-        _restore(about, test.passes, stage, out, lr, clips, masks)
+        _restore(about, test.passes, stage, out, lr, clips, prior)
     end(stage)
 
 
 def _restore(
-    about: Restored, passes: params.Passes, stage: Stage, out: Path, lr: Store, clips: list[str], masks: Path | None
+    about: Restored, passes: params.Passes, stage: Stage, out: Path, lr: Store, clips: list[str], prior: Path | None
 ) -> None:
     """Restore the clips side by side."""
     # Imported where a network runs: Ray and torch take seconds.
@@ -70,7 +70,7 @@ def _restore(
     with connect():
         share = gpu_share()
         device = "cuda" if share else "cpu"
-        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, masks)
+        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, prior)
         storing.build(
             {clip: clip for clip in clips},
             factory,

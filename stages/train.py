@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import networks, params
-from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
@@ -18,7 +17,8 @@ from pipelines.training import objective
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
-from stages.common import begin, data, end, main
+from stages.common import begin, data, end, main, prior_store
+from stages.priors import learnt_with
 from stages.training import flat, train
 
 
@@ -79,9 +79,9 @@ def task_of(
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
     if experiment.prior != NO_PRIOR:
-        priors["masks"] = data("priors", experiment.prior, "lr", experiment.corpus, experiment.degradation)
-        model = next(iter(Store(priors["masks"]).clips.values())).attributes.parameters
-        facts |= {"prior": experiment.prior, "masks_model": model}
+        store = prior_store(experiment.prior, f"lr/{experiment.corpus}/{experiment.degradation}")
+        priors = {name: store for name in networks.create(method, **options).priors}
+        facts["prior"] = learnt_with(experiment.prior, store, params.load())
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

@@ -114,7 +114,7 @@ def test_methods_of_every_kind_are_shown_where_they_are_tested(tmp_path: Path) -
     chosen = Params.model_validate(tree)
     root = fabricated.results(tmp_path / "results", {"bicubic": "bicubic", "dcgu": "basicvsr_dcgu"}, ["bi_x4", "bi_x2"])
     fabricated.results(root, {"basicvsr_bi": "basicvsr", "seem": "seem_basicvsr"}, ["bi_x4"])
-    fabricated.change(root, "seem", "bi_x4", masks={"backend": "felzenszwalb"})
+    fabricated.change(root, "seem", "bi_x4", prior={"kind": "masks", "name": "segments", "model": {"backend": "felzenszwalb"}})
     fabricated.results(root, {"basicvsr_bi": "basicvsr"}, ["bi_x2"])
     fabricated.change(root, "basicvsr_bi", "bi_x2", applicable=False, reason="it enlarges 4 times")
     rows = {row.name: row for row in tables.suite(chosen, "first_look", reading.load(root)).rows}

@@ -171,7 +171,7 @@ def test_networks_say_what_they_began_with_and_what_guided_them(project: Project
     )
     assert [part["name"] for part in joined["parts"]] == ["spynet_parallax", "basicvsr_bi"]
     assert any("spynet_parallax" in note and "basicvsr_bi" in note for note in guided["notes"])
-    assert guided["masks_model"]["backend"] == "felzenszwalb"
+    assert guided["prior"]["model"]["backend"] == "felzenszwalb"
     assert free["trained_on"] == "parallax/any scale (1 to 4)" and "its spynet begins at random" in free["notes"]
     assert not any("begins with" in note for note in free["notes"])
 

@@ -109,6 +109,17 @@ def test_bytes_do_not_depend_on_the_order_in_which_clips_finish(tmp_path: Path) 
     assert _digests(tmp_path / "out0") == _digests(tmp_path / "out1")
 
 
+def test_a_store_may_hold_nothing(tmp_path: Path) -> None:
+    """What a corpus does not bring is a store all the same: outputs of a stage are fixed."""
+    for turn in range(2):
+        assemble(tmp_path / f"parts{turn}", [], tmp_path / f"out{turn}")
+    assert _digests(tmp_path / "out0") == _digests(tmp_path / "out1")
+    opened = pickle.loads(pickle.dumps(Store(tmp_path / "out0")))
+    assert opened.clips == {}
+    with pytest.raises(VSRError, match="holds no clips, as its corpus brings none"):
+        opened.split("train")
+
+
 def test_digest_is_of_the_pixels(tmp_path: Path) -> None:
     same = _write(tmp_path / "x", "a", _pixels(0, 2, 4, 4)).sha256
     assert _write(tmp_path / "y", "b", _pixels(0, 2, 4, 4)).sha256 == same

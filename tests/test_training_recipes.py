@@ -173,7 +173,7 @@ class Seen(models.Network):
         self.base = models.create("bicubic", scale=4)
         self.given: list[tuple[Tensor, ...]] = []
 
-    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor) -> Tensor:
         self.given.append((clip, masks))
         # Frames know their place in the clip, so that mirrored clips can be told from others.
         place = torch.arange(clip.shape[1]).view(1, -1, 1, 1, 1) * 1e-3
@@ -191,10 +191,10 @@ def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, m
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
     with torch.no_grad():
-        assert torch.equal(loss, charbonnier(network(small[:, order], planes[:, order]), large[:, order]))
+        assert torch.equal(loss, charbonnier(network(small[:, order], masks=planes[:, order]), large[:, order]))
     # In validation the two that are made of every frame are averaged.
     restored = task.restored(network, small[0], {"masks": planes[0]})
-    both = network(small[:1, order], planes[:1, order])[0]
+    both = network(small[:1, order], masks=planes[:1, order])[0]
     torch.testing.assert_close(restored, torch.stack([(both[t] + both[5 - t]) / 2 for t in range(3)]))
     metrics, _ = validated(task)
     assert network.given[-1][0].shape[1] == network.given[-1][1].shape[1] == 6 and np.isfinite(metrics["psnr"])
@@ -224,7 +224,8 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
     small, large, *planes = batch.values()
     with torch.no_grad():
         loss = task.loss("restorer", batch)["charbonnier"]
-        assert torch.equal(loss, charbonnier(task.network(small, *planes), large[:, 1]))
+        restored = task.network(small, **dict(zip(priors, planes, strict=True)))
+        assert torch.equal(loss, charbonnier(restored, large[:, 1]))
         metrics, images = validated(task)
     # Of eight frames, 2 to 4 are the window in the middle.
     assert np.array_equal(images["v/truth"], hr.frame("v", 3)) and np.array_equal(images["v/lr"], lr.frame("v", 3))
@@ -273,7 +274,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # nothing is zero, or gradients would be
     clip = torch.rand(1, 3, 3, 12, 12)
-    masks = [torch.rand(1, 3, 64, 12, 12).round()] * len(network.priors)
+    priors = {name: torch.rand(1, 3, 64, 12, 12).round() for name in network.priors}
 
     def gradients(network: nn.Module) -> tuple[list[Tensor], int]:
         kept: dict[int, int] = {}
@@ -283,7 +284,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-            loss = network(clip, *masks).square().mean()
+            loss = network(clip, **priors).square().mean()
         return list(torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)), sum(kept.values())
 
     plain, memory = gradients(network)
@@ -296,10 +297,10 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.zero_()
-        assert not torch.equal(average(clip, *masks), network(clip, *masks))
+        assert not torch.equal(average(clip, **priors), network(clip, **priors))
         still = models.create(name, **TINY[name])
         still.load_state_dict(average.state_dict())
-        assert torch.equal(average(clip, *masks), still(clip, *masks))
+        assert torch.equal(average(clip, **priors), still(clip, **priors))
     assert network.state_dict().keys() == still.state_dict().keys()
 
 

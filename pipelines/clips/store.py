@@ -266,6 +266,8 @@ class Store:
         Raises:
             VSRError: the store has no clip in that split.
         """
+        if not self.clips:
+            raise VSRError(f"{self.path} holds no clips, as its corpus brings none: choose another corpus.")
         clips = [clip for clip in self.clips.values() if clip.attributes.split == name]
         if not clips:
             raise unknown(f"split of {self.path}", name, {clip.attributes.split for clip in self.clips.values()})

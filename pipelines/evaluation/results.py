@@ -86,7 +86,7 @@ class Scores(ClipScores):
 
 class Restored(Record):
     """A method on a test pair, before it is scored. `profile` is which network and recipe of the method it is, `weights` the
-    name of the published parameters that it has, if it has any, `masks` the model of the masks that guided it, likewise, and
+    name of the published parameters that it has, if it has any, `prior` what guided it (`kind`, `name`, `model`), likewise, and
     `random` names parts that are networks of their own and began at random, and `training_precision` is what it was trained in,
     here; `run_key` and `seed` are of its training. `inputs` are the DVC digests of the data by path.
     Where the method cannot be applied to the pair, `reason` says why, as a part of a sentence."""
@@ -95,7 +95,7 @@ class Restored(Record):
     network: str
     profile: str | None = None
     weights: str | None = None
-    masks: dict[str, Any] | None = None
+    prior: dict[str, Any] | None = None
     corpus: str
     degradation: str
     split: str

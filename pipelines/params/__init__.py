@@ -6,6 +6,7 @@ Map keys name stages, paths and MLflow tags, so they are lower-case words joined
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from pipelines.errors import VSRError, unknown
 from pipelines.params import faults, references
 from pipelines.params.base import Name, Split, Strict
-from pipelines.params.corpora import Corpus, Footage, Parallax, Reds, TestSet, Vimeo90k
+from pipelines.params.corpora import RENDERED, Corpus, Footage, Parallax, Reds, Rendered, TestSet, Vimeo90k
 from pipelines.params.degradations import (
     X264,
     Anisotropic,
@@ -97,6 +98,11 @@ class Params(Strict):
     baselines: dict[Name, Baseline]
     tests: Tests
     suites: dict[Name, Suite]
+
+    def priors_of(self, kinds: Container[str]) -> dict[str, Prior]:
+        """What computes priors of some of these kinds, by name."""
+        masks, flow = "masks" in kinds, "flow" in kinds or "occlusion" in kinds
+        return {name: model for name, model in self.priors.items() if (masks if isinstance(model, MaskModel) else flow)}
 
     @property
     def tested(self) -> dict[str, Experiment | Baseline]:

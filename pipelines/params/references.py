@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import VSRError, unknown
+from pipelines.params.corpora import RENDERED, Footage, Parallax
 from pipelines.params.priors import FlowModel, MaskModel, OfFrames
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def check(params: Params) -> None:
     Raises:
         VSRError: one is not defined, is that of two networks, or of something that does not fit where it is used.
     """
+    if RENDERED in params.recipes:
+        raise VSRError(f"params.yaml: recipes.{RENDERED}: so are LR clips called that come with their corpus: rename it.")
     for degradation in params.degradations:
         _known("recipe", degradation, params.recipes, "degradations")
     _check_priors(params)
@@ -43,6 +46,15 @@ def _known(kind: str, name: str, names: Iterable[str], user: str) -> None:
         raise VSRError(f"params.yaml: {user}: {unknown(kind, name, known)}")
 
 
+def _known_degradation(params: Params, corpus: str, degradation: str, user: str) -> None:
+    """LR clips of the corpus under the degradation are made, or come with it."""
+    if degradation != RENDERED:
+        return _known("degradation", degradation, params.degradations, user)
+    of = params.corpora[corpus]
+    if not (isinstance(of, Parallax) and of.rendered) and not (isinstance(of, Footage) and of.kind == "gbuffers"):
+        raise VSRError(f"params.yaml: {user}: the corpus {corpus} brings no LR clips that are rendered: name a degradation.")
+
+
 def _maps(params: Params) -> dict[str, Mapping[str, object]]:
     """What makes networks, by the name of its map."""
     return {
@@ -55,8 +67,9 @@ def _maps(params: Params) -> dict[str, Mapping[str, object]]:
 
 def _check_priors(params: Params) -> None:
     """Priors have a name that means something, and are of frames that there are; no two are of the same."""
-    if NO_PRIOR in params.priors:
-        raise VSRError(f"params.yaml: priors.{NO_PRIOR}: {NO_PRIOR!r} is the prior of methods that see none: rename it.")
+    for taken, why in ((NO_PRIOR, "the prior of methods that see none"), (RENDERED, "what rendered corpora bring")):
+        if taken in params.priors:
+            raise VSRError(f"params.yaml: priors.{taken}: {taken!r} is {why}: rename it.")
     kinds: dict[str, tuple[Mapping[str, OfFrames], Any]] = {
         "masks": (params.masks, MaskModel),
         "flows": (params.flows, FlowModel),
@@ -69,7 +82,7 @@ def _check_priors(params: Params) -> None:
             _known(f"prior that computes {kind}", entry.prior, fitting, user)
             _known("corpus", entry.corpus, params.corpora, user)
             if entry.degradation is not None:
-                _known("degradation", entry.degradation, params.degradations, user)
+                _known_degradation(params, entry.corpus, entry.degradation, user)
             if (entry.prior, entry.frames) in places:
                 raise VSRError(f"params.yaml: {user} and {places[entry.prior, entry.frames]} are the same: leave one out.")
             places[entry.prior, entry.frames] = user
@@ -92,18 +105,20 @@ def _check_methods(params: Params) -> None:
     for user, chosen in users.items():
         _known("method", chosen.method, params.methods, user)
         _known(f"profile of {chosen.method}", chosen.profile, params.methods[chosen.method], user)
-        _known("prior", chosen.prior, {NO_PRIOR, *params.priors}, user)
+        _known("prior", chosen.prior, {NO_PRIOR, RENDERED, *params.priors}, user)
     for key, start in params.starts.items():
         _known("corpus", start.corpus, params.corpora, f"starts.{key}")
 
 
 def _check_experiments(params: Params) -> None:
     """Experiments learn from what there is: LR clips, their recipe's degradation, a prior of the frames that they see."""
-    computed = {(entry.prior, entry.frames) for entry in (*params.masks.values(), *params.flows.values())}
+    there = {(entry.prior, entry.frames) for entry in (*params.masks.values(), *params.flows.values())}
+    there |= {(RENDERED, f"lr/{corpus}/{RENDERED}") for corpus in params.corpora}
     for key, experiment in params.experiments.items():
         user = f"experiments.{key}"
         _known("corpus", experiment.corpus, params.corpora, user)
-        _known("degradation", experiment.degradation, {IN_STEP, *params.degradations}, user)
+        if experiment.degradation != IN_STEP:
+            _known_degradation(params, experiment.corpus, experiment.degradation, user)
         recipe = f"methods.{experiment.method}.{experiment.profile}.training"
         training = params.methods[experiment.method][experiment.profile].training
         in_step = experiment.degradation == IN_STEP
@@ -114,7 +129,7 @@ def _check_experiments(params: Params) -> None:
                 else f"params.yaml: {user}: {recipe} has a `degradation`, and so has a pair: set that of {key} to {IN_STEP}."
             )
         frames = f"lr/{experiment.corpus}/{experiment.degradation}"
-        if experiment.prior != NO_PRIOR and (experiment.prior, frames) not in computed:
+        if experiment.prior != NO_PRIOR and (experiment.prior, frames) not in there:
             raise VSRError(
                 f"params.yaml: {user} sees the prior {experiment.prior} of {frames}, which nothing computes: "
                 f"add `{{prior: {experiment.prior}, frames: {frames}}}` to masks or flows."
@@ -152,7 +167,8 @@ def _check_tests(params: Params) -> None:
     for corpus in params.tests.corpora:
         _known("corpus", corpus, params.corpora, "tests.corpora")
     for degradation in params.tests.degradations:
-        _known("degradation", degradation, params.degradations, "tests.degradations")
+        if degradation != RENDERED:
+            _known("degradation", degradation, params.degradations, "tests.degradations")
     for key, suite in params.suites.items():
         for method in suite.methods:
             _known("experiment or baseline", method, params.tested, f"suites.{key}")

@@ -10,7 +10,7 @@ from pipelines import metrics as registry
 from pipelines.evaluation.results import Cell, ClipScores, Scores
 from pipelines.params import Params
 from pipelines.report import published
-from pipelines.report.comparable import comparable, other_masks, other_profile
+from pipelines.report.comparable import comparable, other_prior, other_profile
 from pipelines.report.statistics import Verdict
 
 Mark = Literal["best", "second", ""]
@@ -358,8 +358,8 @@ def _other(params: Params, cells: Iterable[Cell | None]) -> str:
     """How a method is not the one that the papers have."""
     found = [cell for cell in cells if cell]
     profiles = {f"profile {cell.profile}" for cell in found if other_profile(cell, params.methods)}
-    masks = {other for cell in found for other in other_masks(cell)}
-    return "; ".join([*sorted(profiles), *sorted(masks)])
+    priors = {other for cell in found for other in other_prior(cell)}
+    return "; ".join([*sorted(profiles), *sorted(priors)])
 
 
 def scored(pair: Pair, methods: Sequence[str], cells: Iterable[Cell]) -> list[tuple[str, list[tuple[Cell, Scores]]]]:

@@ -74,8 +74,12 @@ def _sentence(error: OSError) -> str | None:
         )
     if error.errno in _REFUSED and where:
         home = os.path.expanduser("~")
-        mend = f"set HOME, which is {home}, to a folder of yours" if where.startswith(home + os.sep) else "check the path"
-        return f"{where} cannot be used ({error.strerror}): {mend} and its permissions, and run again; what is finished is kept."
+        mend = (
+            f"set HOME, which is {home}, to a folder of yours"
+            if where.startswith(home + os.sep)
+            else "check its path and permissions"
+        )
+        return f"{where} cannot be used ({error.strerror}): {mend}, and run again; what is finished is kept."
     return None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,17 @@ import sys
 if sys.argv[2] == "13":
     sys.exit("error: thirteen.")
 print(*sys.argv[1:])
+"""
+SLOW = """
+import pathlib, sys, time
+from pipelines.faults import translate_errors
+path = pathlib.Path(f"working-{sys.argv[1]}")
+path.touch()
+try:
+    with translate_errors():
+        time.sleep(300)
+finally:
+    path.unlink()
 """
 
 
@@ -175,3 +188,24 @@ def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys
     assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_an_interruption_ends_the_stages_that_run(root: Path, stop: signal.Signals) -> None:
+    """The command alone gets the signal; its stages end by theirs, and clean up."""
+    (root / "work.py").write_text(SLOW)
+    command = [
+        sys.executable,
+        "-c",
+        "from pathlib import Path; from pipelines.faults import translate_errors; from pipelines.runtime.repro import repro\n"
+        "with translate_errors(): repro(Path.cwd(), 2)",
+    ]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while len(list(root.glob("working-*"))) < 2:
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            time.sleep(0.05)
+        process.send_signal(stop)
+        shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in shown and shown.splitlines()[-1].startswith("interrupted: ")
+    assert not list(root.glob("working-*")) and not (root / "dvc.lock").exists()

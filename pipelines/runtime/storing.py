@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, assemble, finished
-from pipelines.errors import VSRError
 from pipelines.runtime import pool
 
 Output = tuple[Path, Sequence[str] | None]
@@ -41,7 +39,7 @@ def build(
         about: of the stores, see `assemble`.
 
     Raises:
-        VSRError: a clip failed (the others are kept in `work`), or the disk is full.
+        VSRError: a clip failed (the others are kept in `work`).
     """
     sink = _StoreSink(outputs, work, scales or {}, compress)
     todo = {clip: job for clip, job in jobs.items() if not sink.has(clip)}
@@ -50,12 +48,6 @@ def build(
         for name, (out, _) in outputs.items():
             kept = [clip for clip in jobs if finished(work / name, clip)]
             assemble(work / name, kept, out, about)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise VSRError(
-                f"{label}: the disk of {work} is full: free some space and run again, what is done is kept."
-            ) from error
-        raise
     finally:
         sink.close()
 

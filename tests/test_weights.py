@@ -285,6 +285,18 @@ def test_what_is_reported_is_what_papers_print() -> None:
     assert compared >= 12
 
 
+def test_the_documentation_lists_them() -> None:
+    lines = (params.ROOT / "docs" / "methods.md").read_text().splitlines()
+    own = of_networks()
+    for name, known in own.items():
+        (row,) = (line for line in lines if line.startswith("|") and f"`{name}`" in line)
+        for column, test_set in zip(row.split("|")[3:6], ("reds4", "vid4", "udm10"), strict=True):
+            found = [scores for pair, scores in known.reported.items() if pair.startswith(f"{test_set}/")]
+            assert column.strip() == "".join(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" for scores in found), name
+        for option in known.options:
+            assert f"{option}:" in row
+
+
 def test_shared_raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (shared_weights / "raft_small_torchvision.pth").exists():
         pytest.skip("needs raft_small_torchvision.pth")

@@ -204,6 +204,8 @@ def test_a_file_of_ones_own_is_what_params_yaml_says(publisher: str, tmp_path: P
         checkpoint("./yours.pth")
     publish(monkeypatch, publisher)
     assert checkpoint("toy").read_bytes() == CONTENT
+    with pytest.raises(VSRError, match="weights 'sam_vit_b' are those of a prior: choose a network's"):
+        checkpoint("sam_vit_b")
     found = weights.recorded("sub/mine.pth", tmp_path / "mine.pth")
     assert found == {"weights": "./mine.pth", "weights_sha256": sha256(CONTENT)}
     assert weights.described("sub/mine.pth") == "parameters of the file mine.pth"

@@ -47,14 +47,14 @@ def raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> params.Raft:
 @pytest.fixture
 def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], torch.nn.Module]:
     """Makes a RAFT with random parameters the published one of its name, and returns it as torchvision has it."""
-    paths: dict[str, Path] = {}
-    monkeypatch.setattr(weights, "resolve", paths.__getitem__)
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
 
     def make(name: str) -> torch.nn.Module:
         torch.manual_seed(3)
         network = getattr(optical_flow, name)(weights=None).eval()
-        paths[name] = tmp_path / f"{name}.pth"
-        torch.save(network.state_dict(), paths[name])
+        torch.save(network.state_dict(), tmp_path / f"{name}.pth")
+        published = weights.Weights("https://nowhere.example/", {f"{name}.pth": None}, "none")
+        monkeypatch.setitem(weights.REGISTRY, name, published)
         return network
 
     return make

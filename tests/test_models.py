@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models import Network
+from models.parts import registry
 from models.parts.resize import imresize
 from models.parts.warp import flow_warp
 
@@ -322,6 +324,12 @@ def test_create_fills_in_the_published_options() -> None:
     assert network.name == "basicvsr" and (network.scale, network.min_frames) == (4, 1)
     assert network.options == {"channels": 64, "blocks": 1, "upsample_channels": 64, "base": "bilinear"}
     assert {"basicvsr", "bicubic", "spynet"} <= set(models.names())
+
+
+def test_a_network_stands_in_the_file_of_its_name() -> None:
+    for path in Path(models.__file__).parent.glob("*.py"):
+        importlib.import_module("models" if path.stem == "__init__" else f"models.{path.stem}")
+    assert {name: f"models.{name}" for name in models.names()} == {n: k.__module__ for n, k in registry._IMPORTED.items()}
 
 
 def test_a_network_is_imported_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -299,6 +299,24 @@ def test_published_parameters_are_those_of_the_network_that_is_named(
     assert not (published / "trained" / other).exists()
 
 
+@pytest.mark.parametrize(("stage", "argument", "place"), [(adopt, "baseline", "baselines"), (starting, "start", "starts")])
+def test_a_file_is_taken_for_what_its_sha256_says(published: Path, stage: ModuleType, argument: str, place: str) -> None:
+    state = publish(published, "edvr_m", **EDVR)
+    path, sha256 = published / "mine.pth", weights.digest(published / "mine.pth")
+    tree = yaml.safe_load((published / "params.yaml").read_text())
+    entry = tree[place]["frames_3" if place == "baselines" else "start_frames_3"]
+    tree[place]["own"] = {**entry, "weights": str(path), "sha256": sha256[:12]}
+    (published / "params.yaml").write_text(yaml.safe_dump(tree))
+    stage.run(Namespace(**{argument: "own"}))
+    check(models.load(published / "trained" / "own" / product.WEIGHTS), state)
+    record = product.read(published / "trained" / "own")
+    assert (record["params"]["weights"], record["params"]["weights_sha256"]) == ("./mine.pth", sha256)
+    assert str(published) not in json.dumps(record) and "parameters of the file mine.pth" in record["notes"][0]
+    publish(published, "edvr_m", **EDVR | {"reconstruction_blocks": 2})
+    with pytest.raises(VSRError, match=rf"and params\.yaml says {sha256[:12]}: write the new one there"):
+        stage.run(Namespace(**{argument: "own"}))
+
+
 def test_a_flow_network_is_no_other(published: Path) -> None:
     state = publish(published, "spynet")
     starting.run(Namespace(start="flow"))

@@ -204,6 +204,8 @@ def test_a_file_of_ones_own_is_what_params_yaml_says(publisher: str, tmp_path: P
         checkpoint("./yours.pth")
     publish(monkeypatch, publisher)
     assert checkpoint("toy").read_bytes() == CONTENT
+    with pytest.raises(VSRError, match="weights 'sam_vit_b' are those of a prior: choose a network's"):
+        checkpoint("sam_vit_b")
     found = weights.recorded("sub/mine.pth", tmp_path / "mine.pth")
     assert found == {"weights": "./mine.pth", "weights_sha256": sha256(CONTENT)}
     assert weights.described("sub/mine.pth") == "parameters of the file mine.pth"
@@ -283,6 +285,18 @@ def test_what_is_reported_is_what_papers_print() -> None:
                     assert metrics[metric] == pytest.approx(printed, abs=within), (name, pair)
                     compared += 1
     assert compared >= 12
+
+
+def test_the_documentation_lists_them() -> None:
+    lines = (params.ROOT / "docs" / "methods.md").read_text().splitlines()
+    own = of_networks()
+    for name, known in own.items():
+        (row,) = (line for line in lines if line.startswith("|") and f"`{name}`" in line)
+        for column, test_set in zip(row.split("|")[3:6], ("reds4", "vid4", "udm10"), strict=True):
+            found = [scores for pair, scores in known.reported.items() if pair.startswith(f"{test_set}/")]
+            assert column.strip() == "".join(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" for scores in found), name
+        for option in known.options:
+            assert f"{option}:" in row
 
 
 def test_shared_raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,5 +59,7 @@ def _fetch(url: str, file: Path) -> None:
     except requests.RequestException as error:
         if error.response is not None:
             raise Unreachable(f"HTTP {error.response.status_code}") from error
-        cause = error.args[0] if error.args else error
-        raise Unreachable(str(getattr(cause, "reason", cause))) from error
+        cause: BaseException = error
+        while cause.__context__ is not None:  # what the socket said, without what was made of it on the way
+            cause = cause.__context__
+        raise Unreachable(str(cause) or type(cause).__name__) from error

@@ -56,6 +56,8 @@ def checkpoint(name: str, sha256: str | None = None) -> Path:
         VSRError: as `resolve`; one's own file is not there, or is another one.
     """
     if not is_path(name):
+        if find(name).folder:
+            raise VSRError(f"weights {name!r} are those of a prior: choose a network's, their names begin with its own.")
         return resolve(name)
     path = params.ROOT / Path(name).expanduser()
     if not path.is_file():

@@ -77,7 +77,7 @@ class Training(Schedule):
     or its `sum` (`reduction`). `mirror` shows every clip forwards and then backwards, as one of twice the
     length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed again
     when gradients need them. `scales` is for networks that restore at any scale, `crop` is the side of LR
-    there too. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
+    there too. Without `flips`, crops are neither flipped nor transposed. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
     """
 
     initial: Literal["default", "near_base"]
@@ -85,6 +85,7 @@ class Training(Schedule):
     reduction: Literal["mean", "sum"]
     mirror: bool = False
     recompute: bool = False
+    flips: bool = True
     scales: Scales | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
 

@@ -53,6 +53,9 @@ class Orientation:
         return kinds.turned(kind, planes, horizontal=self.horizontal, vertical=self.vertical, transpose=self.transpose)
 
 
+UPRIGHT = Orientation(False, False, False)
+
+
 @dataclass(frozen=True)
 class Window:
     """Frames of a clip, cut to a rectangle; in pixels of the clip that it was chosen on."""
@@ -117,6 +120,7 @@ class PairCrops:
         clip_length: frames of a crop.
         seed: what the draws derive from.
         priors: stores of priors of the LR frames, by their kinds (`pipelines.priors.kinds`).
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
@@ -132,7 +136,9 @@ class PairCrops:
         clip_length: int,
         seed: int,
         priors: Mapping[str, Store] | None = None,
+        flips: bool = True,
     ) -> None:
+        self._flips = flips
         self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
         clips = lr.split(split)
         self.scale = common_scale(hr, clips, str(lr.path))
@@ -140,6 +146,8 @@ class PairCrops:
             _check_room(clip, str(lr.path), crop, clip_length)
             for name, prior in self._priors.items():
                 check_prior(name, prior, lr, clip)
+        if flips and "normals" in self._priors:
+            _check_axes(self._priors["normals"])
         self._places = _Places(clips, clip_length)
 
     def sample(self, step: int, index: int) -> Batch:
@@ -151,7 +159,7 @@ class PairCrops:
         """
         rng = _generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
-        orientation = Orientation.draw(rng)
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
         cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
         priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
         return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
@@ -347,6 +355,19 @@ def check_prior(name: str, prior: Store, lr: Store, clip: Clip) -> None:
     missing = [column for column in kinds.get(name).columns if column not in held]
     if missing:
         raise VSRError(f"{prior.path} has no {name} ({', '.join(missing)}), only {', '.join(held)}: name a prior that has.")
+
+
+def _check_axes(normals: Store) -> None:
+    """Normals can be turned with their crops.
+
+    Raises:
+        VSRError: they are in the world's axes, and where those point in a frame is not known.
+    """
+    if (kinds.provenance(normals) or {}).get("normals") == "world":
+        raise VSRError(
+            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `flips: false` in the "
+            "recipe, or render them in the camera's and say so in the corpus (`normals: camera`)."
+        )
 
 
 def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str | None = None) -> None:

@@ -113,7 +113,14 @@ class Restoration(Supervised):
         self._priors = {name: given[name] for name in network.priors}
         length = training.clip_length
         self._crops = PairCrops(
-            hr, lr, split="train", crop=training.crop, clip_length=length, seed=training.seed, priors=self._priors
+            hr,
+            lr,
+            split="train",
+            crop=training.crop,
+            clip_length=length,
+            seed=training.seed,
+            priors=self._priors,
+            flips=training.flips,
         )
         self._hr, self._lr = hr, lr
         self._validation = validation.clips(lr)

@@ -162,6 +162,28 @@ def test_priors_are_cropped_and_turned_with_their_frames(frames: list[dict[str, 
         PairCrops(hr, lr, split="train", crop=24, clip_length=3, seed=0, priors={"masks": buffers})
 
 
+def test_normals_in_the_world_s_axes_are_not_turned(frames: list[dict[str, np.ndarray]], tmp_path: Path) -> None:
+    lr = written(tmp_path / "lr", {CLIP: [{"rgb": frame["rgb"]} for frame in frames]})
+    stores = {
+        axes: written(tmp_path / axes, {CLIP: [{"normals": frame["normals"]} for frame in frames]}, normals=axes, crop=[128, 160])
+        for axes in ("camera", "world")
+    }
+
+    def crops(axes: str, flips: bool) -> PairCrops:
+        priors = {"normals": stores[axes]}
+        return PairCrops(lr, lr, split="train", crop=32, clip_length=3, seed=0, priors=priors, flips=flips)
+
+    with pytest.raises(VSRError, match="in the world's axes, which do not turn with a flipped crop: set `upright: true`"):
+        crops("world", True)
+    whole = np.stack([kinds.planes(KINDS["normals"], frame) for frame in frames])
+
+    def as_it_lies(crop: Tensor) -> bool:
+        return any(np.allclose(crop, whole[..., left : left + 32], atol=1e-4) for left in range(9))
+
+    assert all(as_it_lies(crops("world", False).sample(0, index)["normals"]) for index in range(8))
+    assert not all(as_it_lies(crops("camera", True).sample(0, index)["normals"]) for index in range(8))
+
+
 @pytest.mark.parametrize("name", ["flow", "occlusion", "masks", "depth"])
 def test_a_clip_there_and_back(name: str) -> None:
     """What leads from each frame to those beside it, frame by frame; at the turn, nothing moves."""

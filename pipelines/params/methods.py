@@ -51,7 +51,7 @@ class Training(Schedule, Losses):
     Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
     that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
     one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
-    again when gradients need them. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
+    again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
     place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step.
     """
 
@@ -59,6 +59,7 @@ class Training(Schedule, Losses):
     parts: list[Part] = []
     mirror: bool
     recompute: bool
+    upright: bool = False
     degradation: Recipe | None = None
 
     @model_validator(mode="after")

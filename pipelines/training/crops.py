@@ -56,6 +56,9 @@ class Orientation:
         return kinds.turned(kind, planes, horizontal=self.horizontal, vertical=self.vertical, transpose=self.transpose)
 
 
+UPRIGHT = Orientation(False, False, False)
+
+
 @dataclass(frozen=True)
 class Window:
     """Frames of a clip, cut to a rectangle; in pixels of the clip that it was chosen on."""
@@ -120,6 +123,7 @@ class PairCrops:
         clip_length: frames of a crop.
         seed: what the draws derive from.
         priors: stores of priors of the LR frames, by their kinds (`pipelines.priors.kinds`).
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
@@ -135,7 +139,9 @@ class PairCrops:
         clip_length: int,
         seed: int,
         priors: Mapping[str, Store] | None = None,
+        flips: bool = True,
     ) -> None:
+        self._flips = flips
         self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
         clips = lr.split(split)
         self.scale = common_scale(hr, clips, str(lr.path))
@@ -143,6 +149,8 @@ class PairCrops:
             _check_room(clip, str(lr.path), crop, clip_length)
             for name, prior in self._priors.items():
                 check_prior(name, prior, lr, clip)
+        if flips and "normals" in self._priors:
+            _check_axes(self._priors["normals"])
         self._places = _Places(clips, clip_length)
 
     def sample(self, step: int, index: int) -> Batch:
@@ -154,7 +162,7 @@ class PairCrops:
         """
         rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
-        orientation = Orientation.draw(rng)
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
         cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
         priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
         return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
@@ -174,15 +182,24 @@ class HRCrops:
         split, clip_length, seed: as `PairCrops`.
         side: the side of a step's crops in pixels.
         largest: the largest side, and what it comes from in words.
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
     def __init__(
-        self, hr: Store, *, split: str, clip_length: int, seed: int, side: Callable[[int], int], largest: tuple[int, str]
+        self,
+        hr: Store,
+        *,
+        split: str,
+        clip_length: int,
+        seed: int,
+        side: Callable[[int], int],
+        largest: tuple[int, str],
+        flips: bool = True,
     ) -> None:
-        self._hr, self._seed, self._side = hr, seed, side
+        self._hr, self._seed, self._side, self._flips = hr, seed, side, flips
         clips = hr.split(split)
         for clip in clips:
             _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
@@ -192,7 +209,8 @@ class HRCrops:
         """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
         rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._side(step))
-        return window.clip, to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
+        return window.clip, to_planes(orientation.of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -349,6 +367,19 @@ def check_prior(name: str, prior: Store, lr: Store, clip: Clip) -> None:
     missing = [column for column in kinds.get(name).columns if column not in held]
     if missing:
         raise VSRError(f"{prior.path} has no {name} ({', '.join(missing)}), only {', '.join(held)}: name a prior that has.")
+
+
+def _check_axes(normals: Store) -> None:
+    """Normals can be turned with their crops.
+
+    Raises:
+        VSRError: they are in the world's axes, and where those point in a frame is not known.
+    """
+    if (kinds.provenance(normals) or {}).get("normals") == "world":
+        raise VSRError(
+            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `upright: true` in the "
+            "recipe, or render them in the camera's and say so in the corpus (`normals: camera`)."
+        )
 
 
 def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str | None = None) -> None:

@@ -73,7 +73,14 @@ class Stored:
     def __init__(self, training: Training, hr: Store, lr: Store, priors: Mapping[str, Store] | None = None) -> None:
         self._hr, self._lr, self._priors, self._length = hr, lr, priors or {}, training.clip_length
         self._crops = PairCrops(
-            hr, lr, split="train", crop=training.crop, clip_length=self._length, seed=training.seed, priors=self._priors
+            hr,
+            lr,
+            split="train",
+            crop=training.crop,
+            clip_length=self._length,
+            seed=training.seed,
+            priors=self._priors,
+            flips=not training.upright,
         )
         clips = validation.clips(lr)
         self.scale: float | None = self._crops.scale
@@ -125,6 +132,7 @@ class Degraded:
             clip_length=training.clip_length,
             seed=training.seed,
             side=self.side,
+            flips=not training.upright,
             largest=(side, f"`crop` {training.crop} at scale {high:g}"),
         )
         trial = self._pair(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fabricated
 import pytest
 import scipy.stats
 import yaml
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipelines.errors import VSRError
+from pipelines.evaluation import results
 from pipelines.params import ROOT, Params, load
-from pipelines.report import compare, results, tables
+from pipelines.report import compare, tables
 from pipelines.report.compare import COLUMNS
 
 CLIPS = ("calendar", "city", "foliage", "walk")
@@ -247,14 +249,14 @@ def test_records_hold_what_was_compared(values: list[tuple[float, float]]) -> No
         (
             ("bicubic", "basicvsr_dcgu"),
             {},
-            "run `dvc repro evaluate_any_scale@basicvsr_dcgu-parallax-bi_x4` (and 6 more).",
+            "run `dvc repro score_any_scale@basicvsr_dcgu-parallax-bi_x4` (and 6 more).",
         ),
         (("bicubic", "basicvsr_bi"), {"protocol": "vid5"}, "unknown protocol 'vid5'"),
         (("bicubic", "basicvsr_bi"), {"metrics": ["psrn"]}, "unknown metric 'psrn'"),
         (
             ("bicubic", "basicvsr_bi"),
             {"degradations": ["crf25_x4"]},
-            "bicubic has no result under results/bicubic on these pairs: run `dvc repro evaluate_baseline@bicubic-parallax-crf25_x4`.",
+            "bicubic has no result under results/bicubic on these pairs: run `dvc repro score_baseline@bicubic-parallax-crf25_x4`.",
         ),
     ],
 )

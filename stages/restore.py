@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines import params
 from pipelines.clips import fit
 from pipelines.clips.store import MANIFEST, Store, assemble
-from pipelines.evaluation.results import Restored
+from pipelines.results import Restored
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from stages.common import begin, data, end, main

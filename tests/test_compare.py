@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipelines import results
 from pipelines.errors import VSRError
-from pipelines.evaluation import results
 from pipelines.params import ROOT, Params, load
 from pipelines.report import compare, tables
 from pipelines.report.compare import COLUMNS

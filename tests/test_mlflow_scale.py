@@ -21,8 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from test_tracked import stage
 
-from pipelines.evaluation.results import load, read
 from pipelines.params import ROOT, Params
+from pipelines.results import load, read
 from pipelines.runtime import tracking
 from stages import tracked
 

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import yaml
 
+from pipelines import results
 from pipelines.clips.store import Store
-from pipelines.evaluation import results
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the whole graph

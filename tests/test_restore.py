@@ -20,22 +20,21 @@ import models
 from models import Network
 from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
-from pipelines import metrics, params
+from pipelines import metrics, params, results
 from pipelines.clips import video
 from pipelines.clips.images import decode_png
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
-from pipelines.evaluation import results
 from pipelines.evaluation.clips import Clip, ClipResult, Score, result, score
 from pipelines.evaluation.profiles import most_active_row
 from pipelines.evaluation.protocols import get
-from pipelines.evaluation.results import FrameValue, Restored, Result
 from pipelines.params import Passes
 from pipelines.restoring.clips import Restore
 from pipelines.restoring.cost import cost
 from pipelines.restoring.restore import restore, windows
+from pipelines.results import FrameValue, Restored, Result
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

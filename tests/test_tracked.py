@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipelines import metrics
+from pipelines import results as results_
 from pipelines.clips.images import read_png
-from pipelines.evaluation import results as results_
-from pipelines.evaluation.results import Cell, Cost, Result, Scores, Timing, load
 from pipelines.params import Params
+from pipelines.results import Cell, Cost, Result, Scores, Timing, load
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from stages import tracked

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.evaluation.results import Cell, Cost, Timing
 from pipelines.params import (
     AnyScale,
     Choice,
@@ -25,6 +24,7 @@ from pipelines.params import (
 from pipelines.priors import weights
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
+from pipelines.results import Cell, Cost, Timing
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from itertools import islice
 
-from pipelines import params
+from pipelines import params, results
 from pipelines.clips.store import Store
-from pipelines.evaluation import results
-from pipelines.evaluation.results import MEASURED, Cost
+from pipelines.results import MEASURED, Cost
 from pipelines.threads import wait_passively
 from pipelines.training import product
 from stages.common import ROOT, begin, data, end, main

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines import params
 from pipelines.clips import fit
 from pipelines.clips.store import Store, assemble
-from pipelines.evaluation.results import Restored
+from pipelines.results import Restored
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from stages.common import ROOT, begin, data, end, main

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from pipelines import metrics, params
+from pipelines import metrics, params, results
 from pipelines.clips import video
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.evaluation import protocols, results
+from pipelines.evaluation import protocols
 from pipelines.evaluation.clips import ClipResult, Score, result
-from pipelines.evaluation.results import Restored, Result, Scores
 from pipelines.evaluation.score import assigned, available, summarise
+from pipelines.results import Restored, Result, Scores
 from pipelines.runtime.lineage import Stage
 from stages.common import ROOT, begin, data, end, main
 

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines import metrics
+from pipelines import metrics, results
 from pipelines.clips.images import read_png
-from pipelines.evaluation import results
-from pipelines.evaluation.results import Cell, Cost, Result, Timing
 from pipelines.params import Params, Suite
+from pipelines.results import Cell, Cost, Result, Timing
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from pipelines.training.product import Record

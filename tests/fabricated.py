@@ -118,6 +118,8 @@ def result(folder: Path, method: str, network: str, seed: int, extra: Sequence[s
         "notes": [] if plain else [NOTE],
         "inputs": {f"data/lr/{corpus}/{degradation}": "0123456789abcdef0123456789abcdef.dir"},
         "trained_on": None if plain else "parallax/bi_x4",
+        "run_key": f"key of {method}",
+        "seed": None if plain else 3,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     pd.DataFrame(rows, columns=["clip", "frame", "protocol", "metric", "value"]).to_parquet(folder / "frames.parquet")

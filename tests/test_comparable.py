@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluation.results import Cell, ClipScores, Scores
 from pipelines.params.methods import published_profile
 from pipelines.report import comparable as deciding
+from pipelines.results import Cell, ClipScores, Scores
 
 METHODS = {
     "bicubic": ("published",),

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipelines import results
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, load
-from pipelines.report import compare, results, tables
+from pipelines.report import compare, tables
 from pipelines.report.compare import COLUMNS
 
 CLIPS = ("calendar", "city", "foliage", "walk")

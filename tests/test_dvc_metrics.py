@@ -12,9 +12,9 @@ import fabricated
 import pytest
 import yaml
 
-from pipelines.evaluation.results import Cell, load
 from pipelines.params import ROOT
 from pipelines.report import dvc_metrics
+from pipelines.results import Cell, load
 
 
 def dvc(root: Path, *arguments: str) -> str:

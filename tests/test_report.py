@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
+from pipelines import results as reading
 from pipelines.errors import VSRError
-from pipelines.evaluation import results as reading
 from pipelines.params import ROOT, Params, Raft, Sam
 from pipelines.report import charts, facts, families, formats, overview, page, pictures, tables
 from pipelines.report.versions import versions

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 
+from pipelines import results
 from pipelines.clips.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,7 +162,11 @@ def test_every_layer_has_left_its_mark(project: Project) -> None:
         ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"],
         ["flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4"],
     )
-    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *priors, "report"}
+    measured = [f"{method} on parallax" for method in EVALUATED]
+    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *measured, *priors, "report"}
+    for method in EVALUATED:
+        cost, timing = results.read_measured(project.root / "results" / method / "parallax" / "_measured")
+        assert cost and timing and cost.lr == timing.lr == (16, 24)
     assert not list((project.root / ".vsr" / "work").iterdir())
 
 
@@ -191,7 +196,10 @@ def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(proj
         project.change(lambda params: params["tests"]["corpora"]["parallax"].update(metrics=list(metrics)))
 
     measure("psnr", "niqe", "tof_farneback")
-    shown = project.run("dvc", "repro", "--single-item", stage, XDG_CACHE_HOME=str(tmp_path))
+    changed = json.loads(project.run("dvc", "status", "--json"))
+    assert {name.partition("@")[0] for name in changed} == {"score", "score_guided", "score_any_scale", "score_baseline"}
+    shown = project.run("dvc", "repro", stage, XDG_CACHE_HOME=str(tmp_path))
+    assert stages_run(shown) == {stage}  # nothing is restored
     found = json.loads(path.read_text())["protocols"]
     (clip,) = found["y"]["clips"]
     assert found["y"]["metrics"]["psnr"] == plain["protocols"]["y"]["metrics"]["psnr"]
@@ -250,31 +258,52 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.01)
 
 
-def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
-    name, clips = "degrade@many-realworld_x4", 12
+MANY = 12
 
-    def add(params: dict[str, Any]) -> None:
-        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": clips}, "height": 128, "width": 192}
 
-    project.change(add)
-    project.run("dvc", "repro", "ingest@many")
-    work = project.root / ".vsr" / "work"
+def _killed_and_resumed(project: Project, name: str, finished: str, out: str) -> None:
+    """A stage over `MANY` clips is killed, goes on without those that are `finished` in its work folder, and leaves the bytes
+    that it leaves undisturbed."""
 
     def done() -> int:
-        return len(list(work.glob("*/lr/*.json")))
+        return len(list((project.root / ".vsr" / "work").glob(finished)))
 
     process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
     _wait_for(lambda: done() >= 3, process)
-    _stage_process(process, "stages.degrade").send_signal(signal.SIGKILL)
+    _stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
-    assert process.returncode != 0 and 3 <= kept < clips
-    assert not (project.root / "data/lr/many/realworld_x4").exists()
+    assert process.returncode != 0 and 3 <= kept < MANY
+    assert not (project.root / out).exists()
     output = project.run("dvc", "repro", "--single-item", name)
-    assert f"/{clips - kept} clips" in output
+    assert f"/{MANY - kept} clips" in output
     resumed = project.locked()[name]
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
     assert project.locked()[name] == resumed
+
+
+def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
+    def add(params: dict[str, Any]) -> None:
+        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": MANY}, "height": 128, "width": 192}
+
+    project.change(add)
+    project.run("dvc", "repro", "ingest@many")
+    _killed_and_resumed(project, "degrade@many-realworld_x4", "*/lr/*.json", "data/lr/many/realworld_x4")
+
+
+def test_killed_restore_and_score_stages_go_on_and_end_with_the_same_bytes(project: Project) -> None:
+    before = (project.root / "params.yaml").read_bytes()
+
+    def add(params: dict[str, Any]) -> None:
+        params["tests"]["corpora"]["many"] = params["tests"]["corpora"]["parallax"]
+
+    project.change(add)
+    try:
+        pair = "bicubic-many-realworld_x4"
+        _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/realworld_x4")
+        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored/*.pickle", "results/bicubic/many/realworld_x4")
+    finally:
+        (project.root / "params.yaml").write_bytes(before)
 
 
 def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> None:
@@ -330,8 +359,8 @@ def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> 
     project.run("dvc", "checkout", name)
 
 
-def test_a_method_by_its_name_is_evaluated_and_reported(project: Project) -> None:
+def test_a_method_by_its_name_is_tested_and_reported(project: Project) -> None:
     output = project.run("vsr", "repro", "--jobs", "2", "longer")
-    assert "[score@longer-parallax-bi_x4] done" in output and "@many" not in output
+    assert "[score@longer-parallax-bi_x4] done" in output and "[measure@longer-parallax] done" in output and "@many" not in output
     shown = (project.root / "report/results.csv").read_text()
     assert "longer" in shown and "bicubic,parallax,bi_x4" in shown

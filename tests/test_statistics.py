@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.results import Cell
 from pipelines.params import Params
 from pipelines.report.statistics import Paired, over_seeds, paired, replicates, seed_of, spread, verdict
+from pipelines.results import Cell
 from pipelines.training.starting import Beginning
 from stages import train as stage
 

@@ -12,7 +12,7 @@ from pipelines.cli.metrics import print_metrics
 from pipelines.errors import VSRError
 
 if TYPE_CHECKING:
-    from pipelines.evaluation.results import ClipScores, Scores
+    from pipelines.results import ClipScores, Scores
 
 
 def score(
@@ -81,8 +81,7 @@ def compare(
     """Results side by side: differences of the clips from the first RUN, with their interval, and cost."""
     from rich.console import Console
 
-    from pipelines import params
-    from pipelines.evaluation import results
+    from pipelines import params, results
     from pipelines.report import compare as comparing
 
     if as_json and as_csv:

@@ -33,7 +33,7 @@ def fits(hr: Size, lr: Size, scale: float) -> bool:
 
 def whole_scale(hr: Size, lr: Size) -> int | None:
     """The whole factor by which HR frames were reduced to LR frames; None if there is none."""
-    scale = round(hr[0] / lr[0])
+    scale = hr[0] // lr[0]
     return scale if scale >= 1 and fits(hr, lr, scale) else None
 
 

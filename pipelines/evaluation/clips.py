@@ -16,8 +16,8 @@ from pipelines.evaluation import protocols as registry
 from pipelines.evaluation.looks import Look
 from pipelines.evaluation.profiles import most_active_row
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.results import FILM, Restored, Result
 from pipelines.evaluation.score import ClipScore, Scorer, assigned, pairs, summarise
+from pipelines.results import FILM, Restored, Result
 
 
 @dataclass(frozen=True)

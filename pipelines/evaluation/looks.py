@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.parts.resize import imresize_to
 from pipelines.clips import video
-from pipelines.clips.levels import to_frame, to_tensor
 
 SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
@@ -43,8 +41,7 @@ class Look:
             rows.append(frame[row].copy())
         if index not in self._filmed:  # the middle one is
             return
-        height, width = restored.shape[:2]
-        bicubic = to_frame(imresize_to(to_tensor([lr])[0], (height, width)))
+        bicubic = _enlarged(lr, restored.shape[:2])
         if index == self._middle:
             self.pictures = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
         self._film.append(np.hstack([_pane(frame) for frame in (bicubic, restored, truth)]))
@@ -64,6 +61,16 @@ class Look:
             path = Path(folder) / "clip.mp4"
             video.encode(self._film, path, fps)
             return path.read_bytes()
+
+
+def _enlarged(lr: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """An LR frame by bicubic interpolation, (H, W, 3) uint8."""
+    # Torch takes seconds to import, and only the workers take pictures.
+    from models.parts.resize import imresize_to
+    from pipelines.clips.levels import to_frame, to_tensor
+
+    height, width = size
+    return to_frame(imresize_to(to_tensor(lr), (height, width)))
 
 
 def _pane(frame: np.ndarray) -> np.ndarray:

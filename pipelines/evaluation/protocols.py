@@ -129,21 +129,20 @@ def get(name: str) -> Protocol:
 
 
 def check_mirrored(protocols: Sequence[Protocol], mirrored: bool, test: str) -> None:
-    """Whether clips that were restored so, `mirrored` or not, are what all of these protocols score.
+    """Check that clips restored so, `mirrored` or not, are those that all of these protocols score.
 
     Raises:
-        VSRError: one has them restored otherwise; `test` is the entry of params.yaml.
+        VSRError: they disagree, or have them restored otherwise; `test` is the entry of params.yaml.
     """
-    other = next((protocol for protocol in protocols if protocol.mirrored != mirrored), None)
-    if other is None:
-        return
-    way = "forwards and then backwards" if other.mirrored else "as they are"
-    agreeing = next((protocol.name for protocol in protocols if protocol.mirrored == mirrored), None)
-    raise VSRError(
-        f"the protocol {other.name!r} of '{test}' scores clips that were shown to networks {way}: "
-        + (
-            f"{agreeing!r} does not, leave one of them out of the test."
-            if agreeing
-            else f"set its `passes.mirrored` to {str(other.mirrored).lower()}."
+    ways = {protocol.mirrored: protocol.name for protocol in protocols}
+    if len(ways) > 1:
+        raise VSRError(
+            f"the protocols {ways[True]!r} and {ways[False]!r} cannot score the same restored clips: the first has them restored "
+            "forwards and backwards and the second does not, leave one of them out of the test."
         )
-    )
+    if mirrored not in ways:
+        way = "as they are" if mirrored else "forwards and then backwards"
+        raise VSRError(
+            f"the protocol {ways[not mirrored]!r} of '{test}' scores clips that were shown to networks {way}: "
+            f"set its `passes.mirrored` to {str(not mirrored).lower()}."
+        )

@@ -15,8 +15,8 @@ import numpy as np
 from pipelines import metrics as registry
 from pipelines.errors import VSRError
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.results import OWN, ClipScores, FrameValue, Scores
 from pipelines.metrics import Metric
+from pipelines.results import OWN, ClipScores, FrameValue, Scores
 
 
 @runtime_checkable

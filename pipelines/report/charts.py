@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from pipelines.evaluation.results import Cell
 from pipelines.report.families import Family
 from pipelines.report.tables import Heading, Pair, heading
+from pipelines.results import Cell
 
 COLOURS = 7
 """The page gives the colours `--c0` (references, grey) to `--c6`, told apart by colour-blind readers, for light and dark."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Mapping
 from pipelines import weights
 from pipelines.clips.layouts import vimeo90k
 from pipelines.evaluation import protocols
-from pipelines.evaluation.results import Cell
 from pipelines.params.methods import published_profile
 from pipelines.report.sources import CONVENTIONS, TEST_SETS, Convention, test_set
+from pipelines.results import Cell
 
 Methods = Mapping[str, Container[str]]
 """The profiles that methods have, as `methods` of params.yaml."""

@@ -15,11 +15,11 @@ from rich.text import Text
 from pipelines import metrics as registry
 from pipelines.errors import VSRError, unknown
 from pipelines.evaluation import protocols
-from pipelines.evaluation.results import Cell, Scores
 from pipelines.params import Params
 from pipelines.report import statistics, tables
 from pipelines.report.facts import significant
 from pipelines.report.statistics import Paired, Spread, Verdict
+from pipelines.results import Cell, Scores
 
 
 @dataclass(frozen=True)

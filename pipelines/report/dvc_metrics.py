@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.results import Cell
 from pipelines.params import Params
+from pipelines.results import Cell
 
 
 def write(cells: Sequence[Cell], params: Params, out: Path) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import weights
-from pipelines.evaluation.results import Cell, Cost, Timing
 from pipelines.params import (
     Choice,
     Dis,
@@ -25,6 +24,7 @@ from pipelines.params import (
 from pipelines.params.references import IN_STEP, NO_PRIOR
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
+from pipelines.results import Cell, Cost, Timing
 
 
 @dataclass(frozen=True)

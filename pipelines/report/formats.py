@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pipelines.evaluation.results import Cell
 from pipelines.params import Params
 from pipelines.report.tables import Entry, Table, suite
+from pipelines.results import Cell
 
 
 def frame(table: Table) -> pd.DataFrame:

@@ -13,10 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.atomic import atomic_folder
-from pipelines.evaluation.results import Cell, load
 from pipelines.params import Params
 from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
 from pipelines.report.versions import versions
+from pipelines.results import Cell, load
 
 ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
 

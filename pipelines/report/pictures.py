@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.results import Cell
 from pipelines.report.tables import Pair
+from pipelines.results import Cell
 
 Picture = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""

@@ -11,8 +11,8 @@ from typing import Literal
 from scipy.special import stdtrit
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.results import Cell
 from pipelines.params import Params
+from pipelines.results import Cell
 
 LEVEL = 0.95
 FEWEST = 3

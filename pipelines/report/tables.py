@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from pipelines import metrics as registry
-from pipelines.evaluation.results import Cell, ClipScores, Scores
 from pipelines.params import Params
 from pipelines.report import published
 from pipelines.report.comparable import comparable, other_prior, other_profile
 from pipelines.report.statistics import Verdict
+from pipelines.results import Cell, ClipScores, Scores
 
 Mark = Literal["best", "second", ""]
 

@@ -20,11 +20,11 @@ from models.parts.resize import imresize_to
 from pipelines import networks
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
-from pipelines.evaluation.results import Timing
 from pipelines.params import Passes
 from pipelines.priors import kinds
 from pipelines.restoring.restore import Runner, neighbours, restore
 from pipelines.restoring.speed import PLAIN, accelerate
+from pipelines.results import Timing
 
 WARM_UP = {"cpu": 2, "cuda": 10}
 """Passes before the first that is timed: libraries choose their kernels in them, clocks rise."""

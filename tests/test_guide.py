@@ -1,4 +1,4 @@
-"""What the stage decides before it evaluates: whether a network can be tested on a pair, and which prior it sees."""
+"""Which prior a method sees on a pair."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import models
 from pipelines.clips.store import MANIFEST, ClipAttributes, ClipWriter, Store, assemble
-from stages import evaluate, guide
+from stages import guide
 
 
 def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters: Any) -> Store:
@@ -26,28 +25,10 @@ def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters:
 
 def test_a_guide_names_the_prior_of_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guide, "ROOT", tmp_path)
-    monkeypatch.setattr(guide, "data", (tmp_path / "data").joinpath)
+    monkeypatch.setattr(guide, "prior_store", (tmp_path / "data/priors").joinpath)
     made = _store(tmp_path / "data/priors/segments/lr/city/bi_x4", 4, 4)
     found = guide.guide("segments", "city", "bi_x4")
     digest = hashlib.sha256((made.path / MANIFEST).read_bytes()).hexdigest()
     assert found == {"prior": "data/priors/segments/lr/city/bi_x4", "sha256": digest}
     nothing = {"prior": None, "sha256": None}
     assert guide.guide("segments", "town", "bi_x4") == guide.guide("none", "city", "bi_x4") == nothing
-
-
-@pytest.mark.parametrize(
-    ("name", "lr", "reason"),
-    [
-        ("basicvsr", (4, 6), None),
-        ("basicvsr", (8, 12), "the network enlarges 4 times and the LR clips are 12x8 for 25x17"),
-        ("basicvsr_liif", (4, 6), None),
-        ("basicvsr_liif", (6, 10), None),
-        ("basicvsr_liif", (1, 2), None),
-    ],
-)
-def test_networks_for_any_scale_are_tested_at_each(tmp_path: Path, name: str, lr: tuple[int, int], reason: str | None) -> None:
-    network = models.create(name, channels=4, blocks=1)
-    hr, small = _store(tmp_path / "hr", 17, 25), _store(tmp_path / "lr", *lr)
-    assert evaluate._mismatch(hr, small, ["clip"], network) == reason
-    fewer = _store(tmp_path / "fewer", *lr, frames=1)
-    assert "makes none in between" in (evaluate._mismatch(hr, fewer, ["clip"], network) or "")

@@ -17,6 +17,7 @@ from pipelines.evaluation.cost import cost
 from pipelines.evaluation.score import assigned, available, summarise
 from pipelines.runtime import pool, tracking
 from pipelines.runtime.cluster import connect, gpu_share
+from pipelines.runtime.lineage import verify
 from pipelines.training import product
 from stages import tracked
 from stages.common import ROOT, begin, data, end, main
@@ -42,7 +43,7 @@ class Collected:
 def run(arguments: Namespace) -> None:
     """Make `results/<method>/<corpus>/<degradation>`."""
     name, corpus, degradation = arguments.method, arguments.corpus, arguments.degradation
-    loaded = params.load()
+    stage, loaded = begin(f"{params.load().evaluated_by(name)}@{name}-{corpus}-{degradation}")
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
     chosen = [protocols.get(protocol) for protocol in test.protocols]
     protocols.mirrored(chosen)  # they agree, or it ends here
@@ -53,7 +54,6 @@ def run(arguments: Namespace) -> None:
     }
     tracking.preflight()
     video.check_encoder("libx264")  # of the films
-    stage = begin(f"{loaded.evaluated_by(name)}@{name}-{corpus}-{degradation}")
     trained = data("trained", name)
     record = product.read(trained)
     network = networks.load(trained / product.WEIGHTS)
@@ -77,6 +77,7 @@ def run(arguments: Namespace) -> None:
     out = ROOT / "results" / name / corpus / degradation
     reason = _mismatch(hr, lr, clips, network)
     if reason:
+        verify(stage)
         evaluate.write_inapplicable(out, header, reason)
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
         return end(stage)
@@ -106,6 +107,7 @@ def run(arguments: Namespace) -> None:
     size = of.parameters["crop"] if network.any_scale else None
     costs = {**cost(network, of.height, of.width, size=size), "lr": [of.height, of.width]}
     timing = evaluate.timing(collected.results, test.window)
+    verify(stage)
     means = evaluate.write_results(out, header, collected.results, costs, timing, reasons)
     lead = test.protocols[0]
     print(f"{label}: {_shown(means[lead])} ({lead}, {len(clips)} clips)")

@@ -10,6 +10,7 @@ from pipelines.clips.store import MANIFEST, Store
 from pipelines.priors import flows, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
+from pipelines.runtime.lineage import verify
 from stages.common import begin, data, end, main
 from stages.priors import tracked
 
@@ -19,9 +20,9 @@ COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_back
 def estimate(arguments: Namespace) -> None:
     """Make `data/flows/<frames>/<flows>`."""
     name = arguments.flows
-    entry = params.entry("flows", params.load().flows, name)
+    stage, loaded = begin(f"flows@{name}")
+    entry = params.entry("flows", loaded.flows, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
-    stage = begin(f"flows@{name}")
     frames, out = Store(data(entry.frames)), data("flows", entry.frames, name)
     label = f"flows {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
@@ -30,7 +31,9 @@ def estimate(arguments: Namespace) -> None:
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
             factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
             outputs: dict[str, storing.Output] = {"flows": (out, None)}
-            storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
+            storing.build(
+                jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share, verify=partial(verify, stage)
+            )
         made = Store(out)
         found = {**flows.summary(made), **errors(made, entry.corpus)}
         run.metrics(0, found)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 
 from pipelines import params
 from pipelines.clips import parallax, readers
 from pipelines.clips.ingest import Ingest
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect
+from pipelines.runtime.lineage import verify
 from stages.common import ROOT, begin, data, end, main
 
 
 def ingest(arguments: Namespace) -> None:
     """Make `data/hr/<corpus>` and `data/truth/<corpus>`."""
     name = arguments.corpus
-    corpus = params.entry("corpus", params.load().corpora, name)
-    clips = readers.list_clips(corpus, ROOT)
-    stage = begin(f"ingest@{name}")
+    stage, loaded = begin(f"ingest@{name}")
+    clips = readers.list_clips(params.entry("corpus", loaded.corpora, name), ROOT)
     outputs: dict[str, storing.Output] = {"hr": (data("hr", name), ["rgb"]), "truth": (data("truth", name), None)}
     with connect():
         jobs = {clip.name: clip for clip in clips}
-        storing.build(jobs, Ingest, outputs, stage.work, label=f"ingest {name}", scales=parallax.SCALES)
+        label = f"ingest {name}"
+        storing.build(jobs, Ingest, outputs, stage.work, label=label, scales=parallax.SCALES, verify=partial(verify, stage))
     end(stage)
 
 

@@ -10,6 +10,7 @@ from pipelines.clips.store import Store
 from pipelines.priors import masks, picture, weights
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
+from pipelines.runtime.lineage import verify
 from stages.common import begin, data, end, main
 from stages.priors import tracked
 
@@ -17,9 +18,9 @@ from stages.priors import tracked
 def segment(arguments: Namespace) -> None:
     """Make `data/masks/<frames>/<masks>`."""
     name = arguments.masks
-    entry = params.entry("masks", params.load().masks, name)
+    stage, loaded = begin(f"masks@{name}")
+    entry = params.entry("masks", loaded.masks, name)
     provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
-    stage = begin(f"masks@{name}")
     frames, out = Store(data(entry.frames)), data("masks", entry.frames, name)
     label = f"masks {name} ({entry.model.backend})"
     with tracked(stage, entry, provenance) as run:
@@ -27,7 +28,9 @@ def segment(arguments: Namespace) -> None:
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
             factory = partial(masks.Masks, entry.model, "cuda" if share else "cpu")
-            storing.build(jobs, factory, {"masks": (out, None)}, stage.work, label=label, gpus=share)
+            storing.build(
+                jobs, factory, {"masks": (out, None)}, stage.work, label=label, gpus=share, verify=partial(verify, stage)
+            )
         made = Store(out)
         found = masks.summary(made)
         run.metrics(0, found)

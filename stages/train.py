@@ -13,25 +13,26 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
 from pipelines.params.methods import published_profile
+from pipelines.training import product
 from pipelines.training.any_scale import any_scale_task
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
 from stages.common import begin, data, end, main
-from stages.training import flat, train
+from stages.training import train
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/<experiment>`."""
     name = arguments.experiment
-    loaded = params.load()
+    kind = _stage(params.entry("experiment", params.load().trained, name))
+    stage, loaded = begin(f"{kind}@{name}")
     experiment = params.entry("experiment", loaded.trained, name)
     profile = loaded.methods[experiment.method][experiment.profile]
     training = experiment.training(profile)
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
-    stage = begin(f"{_stage(experiment)}@{name}")
     start = data("trained", experiment.start)
     build, facts = task_of(experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
@@ -50,9 +51,9 @@ def run(arguments: Namespace) -> None:
         **facts,
         "random": beginning.random,
         "notes": notes,
-        "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
+        "params": product.flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }
-    train(stage, build, training, network, record, data("trained", name))
+    train(stage, loaded, build, training, network, record, data("trained", name))
     end(stage)
 
 

@@ -14,7 +14,7 @@ import typer
 
 from pipelines.cli.footage import degrade, export, restore
 from pipelines.cli.networks import card
-from pipelines.cli.project import doctor, report, repro, ui
+from pipelines.cli.project import doctor, report, repro, sources, ui
 from pipelines.cli.scores import compare, score
 from pipelines.errors import VSRError
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor):  # as the help lists them
+for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor, sources):  # as the help lists them
     app.command()(command)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.seem import PLANES
+from models.parts.registry import PRIORS
 from pipelines import params
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
@@ -23,6 +23,9 @@ from pipelines.errors import VSRError
 from pipelines.priors import weights
 
 Model = params.Sam | params.Felzenszwalb
+
+PLANES = PRIORS["masks"]
+"""The masks of a frame that a network takes."""
 
 
 class Segmenter(Protocol):

@@ -24,6 +24,7 @@ def build(
     label: str,
     scales: Mapping[str, float] | None = None,
     gpus: float = 0.0,
+    verify: Callable[[], None] | None = None,
 ) -> None:
     """Make every clip and join them into stores, in the order of `jobs`.
 
@@ -35,6 +36,7 @@ def build(
         label: what the progress lines call the work.
         scales: columns kept as scaled integers, see `ClipWriter`.
         gpus: the share of a GPU that each worker takes.
+        verify: called before the stores appear; raises if they must not, see `lineage.verify`.
 
     Raises:
         VSRError: a clip failed (the others are kept in `work`), or the disk is full.
@@ -43,6 +45,8 @@ def build(
     todo = {clip: job for clip, job in jobs.items() if not sink.has(clip)}
     try:
         pool.run(todo, factory, sink, label=label, gpus=gpus)
+        if verify is not None:
+            verify()
         for name, (out, _) in outputs.items():
             kept = [clip for clip in jobs if finished(work / name, clip)]
             assemble(work / name, kept, out)

@@ -58,7 +58,13 @@ def tiny(params: dict[str, Any]) -> None:
     pairs = {"degradations": ["bi_x4"], "guided": ["bi_x4"], "any_scale": ["bi_x2_5"]}
     params["tests"] = {"corpora": {"parallax": test}, **pairs}
     methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
-    shown = {"title": "All", "methods": methods, "corpora": ["parallax"], "degradations": ["bi_x4", "bi_x2_5"]}
+    shown = {
+        "title": "All",
+        "methods": methods,
+        "corpora": ["parallax"],
+        "degradations": ["bi_x4", "bi_x2_5"],
+        "metrics": ["psnr", "ssim"],
+    }
     params["suites"] = {"all": shown}
 
 

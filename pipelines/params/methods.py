@@ -192,7 +192,7 @@ class Test(Strict):
 
     split: Split
     protocols: Annotated[list[str], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
+    metrics: Annotated[list[str], Field(min_length=1)]
     window: PositiveInt
     overlap: Annotated[int, Field(ge=0)]
 
@@ -217,4 +217,4 @@ class Suite(Strict):
     methods: list[Name]
     corpora: list[Name]
     degradations: list[Name]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
+    metrics: Annotated[list[str], Field(min_length=1)]

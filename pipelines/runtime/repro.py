@@ -91,13 +91,11 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
 def _dvc(root: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr or done.stdout).strip().replace("ERROR: ", "")
+        reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
         if "not inside of a DVC repository" in reason:
             raise VSRError(f"{root} is not a DVC repository: run in a clone of the project, or run `dvc init` there.")
         home = os.path.expanduser("~")
-        mend = (
-            f"; set HOME, which is {home}, to a folder of yours." if home + os.sep in reason and not os.path.isdir(home) else ""
-        )
+        mend = "" if os.path.isdir(home) else f"; set HOME, which is {home}, to a folder of yours."
         raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}{mend}")
     return done.stdout
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from models.parts.weights import Weights
+from models.parts.weights import Published
 
 PRIORS = {"masks": 64}
 """What networks may see of every frame beside the clip, (N, T, channels, H, W), and its channels. `masks`: 1 where a segment is
@@ -91,7 +91,7 @@ def kind(name: str) -> type[Network]:
     return _IMPORTED[name]
 
 
-def weights(name: str) -> Mapping[str, Weights]:
+def weights(name: str) -> Mapping[str, Published]:
     """The published parameters of a network, which stand as `WEIGHTS` in its file.
 
     Raises:

@@ -52,13 +52,16 @@ class BasicVSR(BasicVSRFeatures, RecurrentNetwork):
         blocks: residual blocks per direction.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 30, upsample_channels: int = 64, base: str = "bilinear") -> None:
-        super().__init__(channels, blocks)
+    def __init__(
+        self, channels: int = 64, blocks: int = 30, upsample_channels: int = 64, base: str = "bilinear", flow: str = "own"
+    ) -> None:
+        super().__init__(channels, blocks, flow)
         self.add_upsampler(channels, upsample_channels, base)
 
     @staticmethod

@@ -54,6 +54,7 @@ class BasicVSRPlusPlus(BasicVSRPlusPlusFeatures, RecurrentNetwork):
         groups: of the deformable convolutions, an even number that divides twice the channels.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -67,8 +68,9 @@ class BasicVSRPlusPlus(BasicVSRPlusPlusFeatures, RecurrentNetwork):
         groups: int = 16,
         upsample_channels: int = 64,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
-        super().__init__(channels, blocks, outer_blocks, groups)
+        super().__init__(channels, blocks, outer_blocks, groups, flow)
         self.add_upsampler(channels, upsample_channels, base)
 
     @staticmethod

@@ -56,7 +56,7 @@ def test_a_flow_network_goes_into_its_place(tmp_path: Path) -> None:
         check(network, state, "spynet.")
     task = restoration_task("basicvsr", BASICVSR, training(parts=flow(2, 0.5)), *stores(tmp_path), start)
     check(task.network, state, "spynet.")
-    outer, inner = task.groups()
+    outer, inner = task.learners[0].groups
     assert sum(parameter.numel() for parameter in inner.parameters) == 1_440_300 and (inner.factor, inner.frozen) == (0.5, 2)
     assert len(outer.parameters) + len(inner.parameters) == len(list(task.network.parameters()))
 

@@ -214,6 +214,7 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         switches(self.name, tsa=tsa)
         super().__init__(channels, frames, extraction_blocks, groups, tsa)
         self.window = self.min_frames = frames
+        self.lookahead = frames // 2
         self.reconstruction = residual_blocks(channels, reconstruction_blocks)
         self.add_upsampler(channels, upsample_channels, base)
 

@@ -14,10 +14,6 @@ from torch import Tensor, nn
 
 from models.parts.weights import Published
 
-PRIORS = {"masks": 64}
-"""What networks may see of every frame beside the clip, (N, T, channels, H, W), and its channels. `masks`: 1 where a segment is
-and 0 elsewhere, by falling area; those that a frame does not need are 0."""
-
 
 class Network(nn.Module):
     """What every registered network has beside its layers.
@@ -28,9 +24,9 @@ class Network(nn.Module):
     restore the one in the middle, to (N, 3, sH, sW). `period` is the number of frames after which the
     work on a long clip repeats itself. `any_scale` is True for networks whose `forward` takes the keyword
     `size`, the (H, W) to restore to, without which they restore to `round(scale * side)`. `priors` names
-    what `forward` takes after the clip, per frame and on its grid (`models.parts.registry.PRIORS`), in
-    this order. `restores` is False for networks that are parts of others and
-    take something else than clips.
+    the keywords by which `forward` takes what else it sees of every frame, (N, T, channels, H, W) on the clip's grid.
+    `lookahead` is the number of frames after a restored one that it depends on, None for all that follow.
+    `restores` is False for networks that are parts of others and take something else than clips.
     """
 
     name: str
@@ -41,7 +37,18 @@ class Network(nn.Module):
     period: int = 1
     any_scale: bool = False
     priors: tuple[str, ...] = ()
+    lookahead: int | None = None
     restores: bool = True
+
+    @property
+    def causal(self) -> bool:
+        """Whether a frame can be restored as soon as it is there."""
+        return self.lookahead == 0
+
+    def learn(self, clip: Tensor, **given: Any) -> dict[str, Tensor]:
+        """What the network gives while it learns: `restored` is what `forward` gives for the same arguments. Networks whose losses
+        look at more give that too, under names of its own: other frames, or a loss as a scalar."""
+        return {"restored": self(clip, **given)}
 
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -59,7 +59,10 @@ def restore(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to, whatever their shape.")
     ] = None,
-    masks: Annotated[str | None, typer.Option(help="A segmenter of params.yaml, for networks that masks guide.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Masks or flows of params.yaml, for networks that see them; by default those it was trained with."),
+    ] = None,
     window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
     tile: Annotated[
@@ -81,8 +84,8 @@ def restore(
     import torch
 
     from pipelines.clips import footage
-    from pipelines.evaluation.restore import restore as restore_frames
-    from pipelines.evaluation.speed import Speed
+    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
     speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
@@ -93,10 +96,10 @@ def restore(
         raise VSRError("this machine has no CUDA device: leave --device out.")
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
-    mask = networks.masking(network, masks, place)
+    guided = networks.guiding(network, weights, prior, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
-        seen, *priors = mask(clip.frames())
+        seen, priors = guided(clip)
         frames = restore_frames(
             network,
             seen,

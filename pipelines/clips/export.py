@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.clips import video
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
@@ -36,7 +36,7 @@ def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, counte
     if out.exists():
         raise VSRError(f"{out} already exists: remove it or choose another name.")
     try:
-        with whole.folder(out) as folder:
+        with atomic_folder(out) as folder:
             for clip in clips:
                 frames = counted(store.frames(clip))
                 if as_video:

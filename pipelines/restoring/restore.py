@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models import Network
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
-from pipelines.evaluation.speed import PLAIN, Speed, accelerate, running
-from pipelines.evaluation.tiles import Size, tiles
+from pipelines.priors import kinds
+from pipelines.restoring.speed import PLAIN, Speed, accelerate, running
+from pipelines.restoring.tiles import Size, tiles
 
 TILE_OVERLAP = 16
 
 Item = TypeVar("Item")
-Seen = tuple[np.ndarray, ...]
-"""What a network sees of one frame: the frame, and its priors."""
+Seen = tuple[np.ndarray, dict[str, np.ndarray]]
+"""What a network sees of one frame: the frame, and its priors by name."""
 
 
 def restore(
@@ -30,7 +32,7 @@ def restore(
     window: int,
     overlap: int,
     device: torch.device | str = "cpu",
-    priors: Sequence[Iterable[np.ndarray]] = (),
+    priors: Mapping[str, Iterable[np.ndarray]] | None = None,
     size: Size | None = None,
     mirrored: bool = False,
     tile: int | None = None,
@@ -57,7 +59,7 @@ def restore(
         window: frames per pass.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network runs.
-        priors: what `network.priors` names, in this order: for every frame (C, h, w) uint8 or bool.
+        priors: what `network.priors` names: for every frame (C, h, w), as `kinds.planes` makes them.
         size: (H, W) of the restored frames, for networks that restore at any scale.
         mirrored: show the network every pass forwards and then backwards, as one of twice its length, and take
             the mean of what it makes of a frame (BasicVSR, CVPR 2021, on the seven frames of
@@ -81,15 +83,16 @@ def restore(
         )
     if network.window:
         overlap = network.window // 2
+    priors = priors or {}
     _check_inputs(network, priors, size)
-    run = _Run(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
+    run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
     given = 0
     for seen, first, last in windows(_checked(frames, priors), window, overlap):
         if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
             raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
         names = [f"restored frame {given + index}" for index in range(last - first)]
         if tile is None:
-            yield from map(quantise, run.restored(seen, first, last, size), names)
+            yield from map(_finished, run.restored(seen, first, last, size), names)
         else:
             yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
         given += last - first
@@ -119,8 +122,8 @@ def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple
         yield kept[start - base :], given - start, end - start
 
 
-def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
-    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit.
+def _finished(frame: Tensor, name: str) -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8.
 
     Raises:
         VSRError: a value is infinite or not a number, so there is no such frame; `name` is what the error calls it.
@@ -130,12 +133,7 @@ def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
             f"{name} has values that are not finite numbers: the network's parameters are damaged or its training "
             "diverged, train it again or give it other parameters."
         )
-    return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
-    """T frames (H, W, 3) uint8 to (T, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    return to_frame(frame)
 
 
 def neighbours(centre: int, window: int, frames: int) -> list[int]:
@@ -160,8 +158,8 @@ def neighbours(centre: int, window: int, frames: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A network and how it is run."""
+class Runner:
+    """A network, in evaluation mode on its device, and how it is run."""
 
     network: Network
     device: torch.device
@@ -170,15 +168,15 @@ class _Run:
 
     def restored(self, seen: Sequence[Seen], first: int, last: int, size: Size | None) -> Iterator[Tensor]:
         """Frames `first` to `last`, excluded, of a pass, each (3, H, W)."""
-        frames, *priors = zip(*seen, strict=True)
-        clip = to_tensor(frames)[None].to(self.device)
-        planes = [torch.from_numpy(np.stack(prior))[None].to(self.device) for prior in priors]
+        clip = to_tensor([frame for frame, _ in seen])[None].to(self.device)
+        priors = {name: torch.from_numpy(np.stack([planes[name] for _, planes in seen]))[None] for name in seen[0][1]}
+        priors = {name: prior.to(self.device) for name, prior in priors.items()}
         if self.network.window is None:
-            yield from self._forward(clip, planes, size)[0, first:last]
+            yield from self.forward(clip, priors, size)[0, first:last]
         else:
             for t in range(first, last):
                 around = neighbours(t, self.network.window, clip.shape[1])
-                yield self._forward(clip[:, around], [prior[:, around] for prior in planes], size)[0]
+                yield self.forward(clip[:, around], {name: prior[:, around] for name, prior in priors.items()}, size)[0]
 
     def default_size(self, seen: Sequence[Seen]) -> Size:
         """(H, W) of the restored frames, where no size is given."""
@@ -187,14 +185,26 @@ class _Run:
 
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
-    def _forward(self, clip: Tensor, priors: Sequence[Tensor], size: Size | None) -> Tensor:
-        """What the network gives, in single precision."""
+    def forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
+        """What the network gives, in single precision: see `models.Network`.
+
+        Args:
+            clip: (1, T, 3, h, w) in [0, 1], on the device.
+            priors: (1, T, C, h, w) each, by their kinds.
+            size: see `restore`.
+
+        Raises:
+            VSRError: the frames are too few or too small for the network, or it cannot be compiled.
+        """
+        inputs: dict[str, Any] = {name: prior.float() for name, prior in priors.items()}
         if self.mirrored:
-            clip, *priors = (torch.cat([x, x.flip(1)], dim=1) for x in (clip, *priors))
-        sized = {} if size is None else {"size": size}
+            clip = torch.cat([clip, clip.flip(1)], dim=1)
+            inputs = {name: kinds.there_and_back(name, prior) for name, prior in inputs.items()}
+        if size is not None:
+            inputs["size"] = size
         try:
             with running(self.speed, self.device):
-                restored = self.network(clip, *(prior.float() for prior in priors), **sized).float()
+                restored = self.network(clip, **inputs).float()
         except ValueError as error:
             raise VSRError(str(error)) from error
         if not self.mirrored:
@@ -204,13 +214,16 @@ class _Run:
 
 
 def _tiled(
-    run: _Run, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
+    run: Runner, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
 ) -> Iterator[np.ndarray]:
     """Frames `first` to `last`, excluded, of a pass, each (H, W, 3) uint8, put together from tiles."""
     pictures = np.empty((last - first, *size, 3), np.uint8)
     for tile in tiles(seen[0][0].shape[:2], size, side, overlap):
         rows, columns = tile.rows, tile.columns
-        part = [(frame[rows.lr, columns.lr], *(prior[:, rows.lr, columns.lr] for prior in priors)) for frame, *priors in seen]
+        part = [
+            (frame[rows.lr, columns.lr], {name: planes[:, rows.lr, columns.lr] for name, planes in priors.items()})
+            for frame, priors in seen
+        ]
         restored = run.restored(part, first, last, tile.size if run.network.any_scale else None)
         for picture, frame, name in zip(pictures, restored, names, strict=True):
             if frame.shape[1:] != tile.size:
@@ -218,16 +231,16 @@ def _tiled(
                     f"{run.network.name} restores tiles to {frame.shape[2]}x{frame.shape[1]}, not {tile.size[1]}x{tile.size[0]}: "
                     "restore whole frames."
                 )
-            picture[rows.place, columns.place] = quantise(frame[:, rows.kept, columns.kept], name)
+            picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
     yield from pictures
 
 
-def _check_inputs(network: Network, priors: Sequence[Iterable[np.ndarray]], size: Size | None) -> None:
-    if len(priors) != len(network.priors):
-        needed = " and ".join(network.priors)
+def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
+    if set(priors) != set(network.priors):
+        takes, given = (" and ".join(names) for names in (network.priors, priors))
         raise VSRError(
-            f"{network.name} takes {f'{needed} of every frame' if needed else 'nothing'} beside the clip, but "
-            f"{len(priors) or 'no'} kinds of priors are given: give what it takes."
+            f"{network.name} takes {f'{takes} of every frame' if takes else 'nothing'} beside the clip, but is given "
+            f"{given or 'nothing'}: give what it takes."
         )
     if size is not None and not network.any_scale:
         raise VSRError(
@@ -236,10 +249,10 @@ def _check_inputs(network: Network, priors: Sequence[Iterable[np.ndarray]], size
         )
 
 
-def _checked(frames: Iterable[np.ndarray], priors: Sequence[Iterable[np.ndarray]]) -> Iterator[Seen]:
+def _checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
     """The frames, each with its priors."""
     size: tuple[int, ...] | None = None
-    for index, (frame, *planes) in enumerate(zip_longest(frames, *priors)):
+    for index, (frame, *planes) in enumerate(zip_longest(frames, *priors.values())):
         if frame is None or any(prior is None for prior in planes):
             short = "the clip ends" if frame is None else "its priors end"
             raise VSRError(f"{short} after {index} frames, which the other does not: make the priors again from this clip.")
@@ -252,9 +265,9 @@ def _checked(frames: Iterable[np.ndarray], priors: Sequence[Iterable[np.ndarray]
                 "give frames of one size."
             )
         for prior in planes:
-            if prior.ndim != 3 or prior.shape[1:] != frame.shape[:2] or prior.dtype not in (np.uint8, np.bool_):
+            if prior.ndim != 3 or prior.shape[1:] != frame.shape[:2] or prior.dtype not in (np.bool_, np.uint8, np.float32):
                 raise VSRError(
                     f"LR frame {index} is {frame.shape[1]}x{frame.shape[0]} but its prior is {prior.dtype} of shape {prior.shape}: "
                     "make it of this frame."
                 )
-        yield (frame, *planes)
+        yield frame, dict(zip(priors, planes, strict=True))

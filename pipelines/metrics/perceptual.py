@@ -20,8 +20,8 @@ import numpy as np
 
 from pipelines import weights
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Measure, Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Measure, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor

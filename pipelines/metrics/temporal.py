@@ -24,8 +24,8 @@ import numpy as np
 from pipelines import params, weights
 from pipelines.clips import video
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.fidelity import PEAK
-from pipelines.evaluation.metrics.metric import Measure, Metric
+from pipelines.metrics.fidelity import PEAK
+from pipelines.metrics.metric import Measure, Metric
 
 if TYPE_CHECKING:
     from pipelines.priors.flows import Model

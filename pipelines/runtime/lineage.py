@@ -27,6 +27,7 @@ from typing import Any
 
 from pipelines.errors import VSRError
 from pipelines.runtime import sources
+from pipelines.runtime.imports import PACKAGES
 
 _SHOWN = 3
 """Edits that a refusal names."""
@@ -185,7 +186,7 @@ def _check_links(paths: list[str], name: str, root: Path) -> None:
 
 
 def _is_code(path: str) -> bool:
-    return path.startswith(("stages", "pipelines", "models"))
+    return path.partition("/")[0] in PACKAGES
 
 
 def _files(path: Path) -> list[Path]:

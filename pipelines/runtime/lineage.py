@@ -84,7 +84,8 @@ def stage(name: str, root: Path) -> Stage:
     try:
         with Repo(str(root)) as repo:
             found = repo.stage.load_one(str(root / "dvc.yaml"), name)
-            _check_links([str(dependency.def_path) for dependency in found.deps], name, root)
+            paths = [Path(str(dependency.def_path)) for dependency in found.deps]
+            sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
             for dependency in found.deps:
                 path = str(dependency.def_path)
                 if hasattr(dependency, "read_params"):
@@ -177,12 +178,6 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             leaves[name] = value
     return leaves
-
-
-def _check_links(paths: list[str], name: str, root: Path) -> None:
-    for path in paths:
-        if path.startswith(sources.FOLDER) and sources.outdated(Path(path).name, root):
-            raise VSRError(f"{name}: {path} does not list what the network imports now: run `vsr sources`, which mends it.")
 
 
 def _is_code(path: str) -> bool:

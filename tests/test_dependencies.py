@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 import models
 from pipelines import params
+from pipelines.errors import VSRError
 from pipelines.params.base import Strict
 from pipelines.runtime import sources
 from pipelines.runtime.imports import follow
@@ -204,6 +205,8 @@ def test_links_follow_what_a_network_imports(tmp_path: Path) -> None:
     assert {path.name for path in (folder / "one").iterdir()} == {"__init__", "one", "parts", "parts.warp"}
     assert (folder / "one/parts.warp").resolve() == tmp_path / "models/parts/warp.py"
     (tmp_path / "models/one.py").write_text("import models.parts.resize\n")
+    with pytest.raises(VSRError, match="models/sources/one does not list .*: run `vsr sources`"):
+        sources.check(["one", "two"], tmp_path)
     assert sources.outdated("one", tmp_path) and not sources.outdated("two", tmp_path)
     (tmp_path / "models/two.py").unlink()
     assert sources.outdated("two", tmp_path) and sources.write(["one"], tmp_path) == ["one", "two"]

@@ -27,6 +27,7 @@ from typing import Any
 
 from pipelines.errors import VSRError
 from pipelines.runtime import sources
+from pipelines.runtime.imports import PACKAGES
 
 _SHOWN = 3
 """Edits that a refusal names."""
@@ -83,7 +84,8 @@ def stage(name: str, root: Path) -> Stage:
     try:
         with Repo(str(root)) as repo:
             found = repo.stage.load_one(str(root / "dvc.yaml"), name)
-            _check_links([str(dependency.def_path) for dependency in found.deps], name, root)
+            paths = [Path(str(dependency.def_path)) for dependency in found.deps]
+            sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
             for dependency in found.deps:
                 path = str(dependency.def_path)
                 if hasattr(dependency, "read_params"):
@@ -178,14 +180,8 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _check_links(paths: list[str], name: str, root: Path) -> None:
-    for path in paths:
-        if path.startswith(sources.FOLDER) and sources.outdated(Path(path).name, root):
-            raise VSRError(f"{name}: {path} does not list what the network imports now: run `vsr sources`, which mends it.")
-
-
 def _is_code(path: str) -> bool:
-    return path.startswith(("stages", "pipelines", "models"))
+    return path.partition("/")[0] in PACKAGES
 
 
 def _files(path: Path) -> list[Path]:

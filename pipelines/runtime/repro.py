@@ -22,6 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
+from pipelines.runtime import sources
 
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
@@ -61,8 +62,9 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
         Whether everything is up to date now; the failed and skipped stages are printed.
 
     Raises:
-        VSRError: the graph cannot be read, or has no such target.
+        VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
     """
+    sources.check(sources.linked(root), root)
     graph = _graph(root)
     methods = _methods(graph)
     wanted = _upstream(graph, methods, targets) if targets else set(graph)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from pipelines.errors import VSRError
 from pipelines.runtime.imports import file_of, follow
 
 FOLDER = "models/sources"
@@ -34,6 +36,17 @@ def linked(root: Path) -> list[str]:
     """The networks that have links."""
     folder = root / FOLDER
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def check(networks: Iterable[str], root: Path) -> None:
+    """Make sure that the links of networks are up to date.
+
+    Raises:
+        VSRError: some are not.
+    """
+    old = [f"{FOLDER}/{network}" for network in networks if outdated(network, root)]
+    if old:
+        raise VSRError(f"{' and '.join(old)} does not list what the network imports now: run `vsr sources`, which mends it.")
 
 
 def write(networks: list[str], root: Path) -> list[str]:

@@ -164,6 +164,17 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
             "guided.seem_basicvsr_bi is trained on lr/parallax/bd_x4 and masks.parallax_bi_x4 are of lr/parallax/bi_x4",
         ),
         (
+            lambda tree: (
+                tree["corpora"]["parallax"].update(rendered=None),
+                tree["experiments"]["basicvsr_bi"].update(degradation="rendered"),
+            ),
+            "experiments.basicvsr_bi: the corpus parallax brings no LR clips that are rendered: name a degradation",
+        ),
+        (
+            lambda tree: tree["recipes"].update(rendered=tree["recipes"]["bi_x4"]),
+            "recipes.rendered: so are LR clips called that come with their corpus: rename it",
+        ),
+        (
             lambda tree: tree["guided"]["seem_basicvsr_bi"].update(masks="parallax"),
             "guided.seem_basicvsr_bi: unknown masks 'parallax': did you mean 'parallax_bi_x4'?",
         ),

@@ -174,6 +174,17 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
             "experiments.seem_basicvsr_bi: unknown prior 'segment': did you mean 'segments'?",
         ),
         (
+            lambda tree: (
+                tree["corpora"]["parallax"].update(rendered=None),
+                tree["experiments"]["basicvsr_bi"].update(degradation="rendered"),
+            ),
+            "experiments.basicvsr_bi: the corpus parallax brings no LR clips that are rendered: name a degradation",
+        ),
+        (
+            lambda tree: tree["recipes"].update(rendered=tree["recipes"]["bi_x4"]),
+            "recipes.rendered: so are LR clips called that come with their corpus: rename it",
+        ),
+        (
             lambda tree: tree["masks"].update(flow={"prior": "motion", "frames": "lr/parallax/bi_x4"}),
             "masks.flow: unknown prior that computes masks 'motion'",
         ),
@@ -188,11 +199,11 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
         (lambda tree: tree["tests"].update(degradations=["bi_x5"]), "tests.degradations: unknown degradation 'bi_x5'"),
         (
             lambda tree: tree["experiments"].update(fixed=_of_one(tree, degradation="in_step")),
-            "experiments.fixed: methods.basicvsr.small.training has no `scales`",
+            "experiments.fixed: methods.basicvsr.small.training has no `degradation`",
         ),
         (
             lambda tree: tree["experiments"].update(free=_of_one(tree, method="basicvsr_dcgu")),
-            "experiments.free: methods.basicvsr_dcgu.small.training has `scales`",
+            "experiments.free: methods.basicvsr_dcgu.small.training has a `degradation`",
         ),
         (
             lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(periods=[{"iterations": 7, "weight": 1}]),

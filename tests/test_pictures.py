@@ -183,7 +183,7 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     dis = params.Dis(backend="dis", preset="fast", enlarge=1)
     with tracked(stage, "flows", params.OfFrames(prior="motion", frames="hr/toy"), weights.provenance(dis)):
         pass
-    (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flows'")
+    (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flow'")
     assert other.info.run_name == "flows@toy" and "vsr.degradation" not in other.data.tags
     assert len(client.search_runs(of)) == 2
 

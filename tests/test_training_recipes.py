@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
+from moving import HEIGHT, MOTION, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
 from torch import Tensor, nn
 
 import models
@@ -19,12 +19,14 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics
 from pipelines.params import Training
-from pipelines.training import loop, parts
+from pipelines.priors import flows
+from pipelines.training import loop, parts, product
 from pipelines.training.crops import PairCrops
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.sources import Stored
+from pipelines.training.starting import begin_with
 from pipelines.training.state import State, final_weights, load, save
 
 WINDOW = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
@@ -210,6 +212,36 @@ def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
         halves = [task.loss("restorer", task.batch(0, range(first, first + 2)))["charbonnier"] for first in (0, 2)]
         torch.testing.assert_close(task.loss("restorer", whole)["charbonnier"], expected)
         torch.testing.assert_close(torch.stack(halves).mean(), expected)
+
+
+# ---------------------------------------------------------------- given flow
+
+
+def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Path) -> None:
+    """Also mirrored, and begun with a network that has a flow network of its own."""
+    options = {**TINY["basicvsr"], "flow": "given"}
+    still = np.zeros((HEIGHT // 4, WIDTH // 4, 2), np.float32)
+    clips = {
+        name: (SPLITS[name], [{"flow_forward": still + MOTION / 4, "flow_backward": still - MOTION / 4}] * clip.frames)
+        for name, clip in lr.clips.items()
+    }
+    made = store(tmp_path / "flows", clips, flows.SCALES)
+    with pytest.raises(VSRError, match="the network sees flow and is given no priors: train it with flow"):
+        restoration_task("basicvsr", options, training(parts=[]), hr.path, lr.path)
+    torch.manual_seed(1)
+    product.write(tmp_path / "own", models.create("basicvsr", **TINY["basicvsr"]), {"name": "own", "notes": ["made here"]})
+    network = models.create("basicvsr", **options)
+    assert "begins with own (made here); not used of it: spynet" in begin_with(network, tmp_path / "own").note
+    recipe = training(parts=[], mirror=True, batch=1, iterations=2)
+    task = restoration_task("basicvsr", options, recipe, hr.path, lr.path, tmp_path / "own", {"flow": made.path})
+    batch = task.batch(0, [0])
+    turned = [batch["flow"][0, 0, 2 * way : 2 * way + 2, 0, 0] for way in (0, 1)]
+    assert batch["flow"].shape == (1, 3, 4, 8, 8) and torch.equal(turned[0], -turned[1])
+    assert sorted(turned[0].abs().tolist()) == sorted(np.abs(MOTION / 4).tolist())
+    first = copy.deepcopy(task.network.state_dict())
+    state = loop.fit(task, recipe)
+    assert all(value.isfinite().all() for value in state["network"].values())
+    assert not torch.equal(state["network"]["fusion.weight"], first["fusion.weight"])
 
 
 # ---------------------------------------------------------------- windows

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import multiprocessing
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 from moving import schedule
 from torch import Tensor, nn
@@ -26,16 +24,6 @@ from pipelines.training.schedules import cosine
 from pipelines.training.state import State, final_weights, load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
 
 
 def equal(one: Any, other: Any) -> bool:

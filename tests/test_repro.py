@@ -31,29 +31,18 @@ def tiny(params: dict[str, Any]) -> None:
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
     training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
+    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}], "precision": "float32"}
+    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}, "mirror": False, "recompute": False}
     training |= {"iterations": 6, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6, "ema": 0.9}
-    training |= {
-        "clip_gradients": 1.0,
-        "validate_every": 3,
-        "seed": 0,
-        "precision": "float32",
-        "mirror": False,
-        "recompute": False,
-    }
-    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}]}
-    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}}
+    training |= {"clip_gradients": 1.0, "validate_every": 3, "seed": 0}
+    any_scale = [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]
     options = {"channels": 4, "blocks": 1, "base": "bicubic"}
     enlarging = {**options, "upsample_channels": 4}
     params["methods"] = {
         "bicubic": params["methods"]["bicubic"],
         "basicvsr": {"small": {"options": enlarging, "training": training}},
         "seem_basicvsr": {"small": {"options": enlarging, "training": training}},
-        "basicvsr_dcgu": {
-            "small": {
-                "options": {**options, "hidden": 16},
-                "training": {**training, "degradation": [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]},
-            }
-        },
+        "basicvsr_dcgu": {"small": {"options": {**options, "hidden": 16}, "training": {**training, "degradation": any_scale}}},
     }
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
     params["starts"] = {"spynet_parallax": start}

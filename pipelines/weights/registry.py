@@ -93,6 +93,8 @@ REGISTRY: dict[str, Weights] = {
         ports={"lpips_squeeze.onnx": "1402626680d5b69a793e647edda2c32f04e192f5cf1e7837bec8bde14187a261"},
     ),
     "alexnet": _torchvision("alexnet-owt-7be5be79.pth", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+    # Of its sha256 the publisher names the first 8 digits.
+    "vgg19": _torchvision("vgg19-dcbb9e9d.pth", "dcbb9e9d"),
     "vgg16": _torchvision("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
     "inception_v3_fid": Weights(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",

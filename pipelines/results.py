@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError
 
 if TYPE_CHECKING:
@@ -86,15 +86,16 @@ class Scores(ClipScores):
 
 class Restored(Record):
     """A method on a test pair, before it is scored. `profile` is which network and recipe of the method it is, `weights` the
-    name of the published parameters that it has, if it has any, `masks` the model of the masks that guided it, likewise, and
-    `random` names parts that are networks of their own and began at random; `run_key` and `seed` are of its training. `inputs` are the DVC digests of the data by path.
+    name of the published parameters that it has, if it has any, `prior` what guided it (`kind`, `name`, `model`), likewise, and
+    `random` names parts that are networks of their own and began at random, and `training_precision` is what it was trained in,
+    here; `run_key` and `seed` are of its training. `inputs` are the DVC digests of the data by path.
     Where the method cannot be applied to the pair, `reason` says why, as a part of a sentence."""
 
     method: str
     network: str
     profile: str | None = None
     weights: str | None = None
-    masks: dict[str, Any] | None = None
+    prior: dict[str, Any] | None = None
     corpus: str
     degradation: str
     split: str
@@ -104,6 +105,7 @@ class Restored(Record):
     inputs: dict[str, str] = {}
     trained_on: str | None = None
     random: tuple[str, ...] = ()
+    training_precision: str | None = None
     run_key: str | None = None
     seed: int | None = None
 
@@ -220,7 +222,7 @@ def write(folder: Path, result: Result, values: Iterable[FrameValue], pictures: 
         values: all that was measured; none of a method that is not applicable.
         pictures: files by clip, by their name.
     """
-    with whole.folder(folder) as building:
+    with atomic_folder(folder) as building:
         write_json(building / METRICS, result)
         rows = [dict(value) for value in values]
         if result.applicable:
@@ -234,7 +236,7 @@ def write(folder: Path, result: Result, values: Iterable[FrameValue], pictures: 
 
 def write_measured(folder: Path, cost: Cost, timing: Timing) -> None:
     """Write what a method costs; the folder appears whole, an older one is replaced."""
-    with whole.folder(folder) as building:
+    with atomic_folder(folder) as building:
         write_json(building / COST, cost)
         write_json(building / TIMING, timing)
 

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
 from pipelines import params
 from pipelines.clips import fit
-from pipelines.clips.store import MANIFEST, Store, assemble
+from pipelines.clips.store import Store, assemble
 from pipelines.results import Restored
-from pipelines.runtime.lineage import Stage
+from pipelines.runtime.lineage import Stage, verify
 from pipelines.training import product
-from stages.common import begin, data, end, main
+from stages.common import ROOT, begin, data, end, main
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/restored/<method>/<corpus>/<degradation>`: the restored frames, or none and why."""
     name, corpus, degradation = arguments.method, arguments.corpus, arguments.degradation
-    loaded = params.load()
+    stage, loaded = begin(params.load().stage("restore", name, corpus, degradation))
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
-    stage = begin(loaded.stage("restore", name, corpus, degradation))
     record = product.read(data("trained", name))
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
     clips = [clip.name for clip in lr.split(test.split)]
-    masks = _masks(record, corpus, degradation) if record["priors"] else None
-    reason = _misfit(record, hr, lr, clips) or (_no_masks(record) if record["priors"] and masks is None else None)
+    prior = _prior(name, corpus, degradation)
+    reason = _misfit(record, hr, lr, clips)
+    if reason is None and record["priors"] and prior is None:
+        reason = f"the network sees {' and '.join(record['priors'])}, and none were computed of lr/{corpus}/{degradation}"
     about = Restored(
         method=name,
         network=record["network"],
         profile=record["params"].get("profile"),
         weights=record["params"].get("weights"),
-        masks=record.get("masks_model"),
+        prior=record.get("prior"),
         corpus=corpus,
         degradation=degradation,
         split=test.split,
@@ -40,20 +42,22 @@ def run(arguments: Namespace) -> None:
         inputs=stage.inputs,
         trained_on=record["trained_on"],
         random=record.get("random", []),
+        training_precision=record.get("precision"),
         run_key=record["run_key"],
         seed=record["params"].get("training.seed"),
     )
     out = data("restored", name, corpus, degradation)
     if reason:
+        verify(stage)
         assemble(stage.work, [], out, about.model_dump(mode="json"))
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
     else:
-        _restore(about, test.passes, stage, out, lr, clips, masks)
+        _restore(about, test.passes, stage, out, lr, clips, prior)
     end(stage)
 
 
 def _restore(
-    about: Restored, passes: params.Passes, stage: Stage, out: Path, lr: Store, clips: list[str], masks: Path | None
+    about: Restored, passes: params.Passes, stage: Stage, out: Path, lr: Store, clips: list[str], prior: Path | None
 ) -> None:
     """Restore the clips side by side."""
     # Imported where a network runs: Ray and torch take seconds.
@@ -66,7 +70,7 @@ def _restore(
     with connect():
         share = gpu_share()
         device = "cuda" if share else "cpu"
-        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, masks)
+        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, prior)
         storing.build(
             {clip: clip for clip in clips},
             factory,
@@ -76,6 +80,7 @@ def _restore(
             gpus=share,
             compress=True,
             about=about.model_dump(mode="json"),
+            verify=partial(verify, stage),
         )
 
 
@@ -85,22 +90,10 @@ def _misfit(record: product.Record, hr: Store, lr: Store, clips: list[str]) -> s
     return next((why for clip in clips if (why := fit.misfit(hr.clip(clip), lr.clip(clip), scale))), None)
 
 
-def _masks(record: product.Record, corpus: str, degradation: str) -> Path | None:
-    """The store of masks of the pair's LR frames by the model that the network was trained with; None if there is none."""
-    folder = data("masks", "lr", corpus, degradation)
-    for path in sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")):
-        if all(clip.attributes.parameters == record.get("masks_model") for clip in Store(path).clips.values()):
-            return path
-    return None
-
-
-def _no_masks(record: product.Record) -> str:
-    model = record.get("masks_model") or {}
-    known = ", ".join(f"{key} {value}" for key, value in model.items()) or "of which its record says nothing"
-    return (
-        f"params.yaml's masks name none of these LR frames by the model that the network was trained with ({known}), "
-        "and it is guided by them"
-    )
+def _prior(method: str, corpus: str, degradation: str) -> Path | None:
+    """The store of the prior that a method sees on a pair; None if it sees none, or none was computed."""
+    guide = json.loads(data("guides", method, corpus, f"{degradation}.json").read_text())
+    return ROOT / guide["prior"] if guide["prior"] else None
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def report(folder: Path, cells: list[Cell], params: Params) -> None:
     for experiment in (METHODS, EVALUATIONS):
         for other, tags in tracking.runs(experiment).items():
             name = tags.get("vsr.name", "")
-            if name not in {*params.trained, *params.baselines}:
+            if name not in params.tested:
                 continue  # on a server others keep runs too
             pair = (tags.get("vsr.corpus"), tags.get("vsr.degradation")) if experiment == EVALUATIONS else (None, None)
             suites = _suites(params, name, *pair)
@@ -196,7 +196,7 @@ def best(suite: Suite, cells: list[Cell], params: Params) -> str | None:
             if cell.method == method and cell.applicable and cell.lead_protocol
         }
         of_pairs = [value for pair in sorted(pairs) if (value := values.get(pair)) is not None]
-        if method in params.trained and pairs and len(of_pairs) == len(pairs):
+        if method in params.experiments and pairs and len(of_pairs) == len(pairs):
             means[method] = sum(of_pairs) / len(of_pairs)
     if not means:
         return None

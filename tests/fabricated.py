@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import choices
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 
-from pipelines.params import ROOT, Params
+from pipelines.params import Params
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'|/*_$x$"
 CLIPS = ("city", HOSTILE, "walk")
@@ -47,10 +47,9 @@ def params(
     degradations: Sequence[str] = DEGRADATIONS, *, vid4: bool = False, metrics: Sequence[str] = ("psnr", "ssim")
 ) -> Params:
     """Those of the repository with the methods and pairs that there are results of."""
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree |= {"degradations": list(degradations), "guided": {}, "any_scale": {}}
+    tree = choices.shipped() | {"degradations": list(degradations)}
     tree["experiments"] = {name: tree["experiments"][name] for name in METHODS if name in tree["experiments"]}
-    tree["tests"] |= {"degradations": list(degradations), "guided": [], "any_scale": []}
+    tree["tests"]["degradations"] = list(degradations)
     first_look = {"title": "BasicVSR against bicubic", "methods": list(METHODS), "metrics": list(metrics)}
     tree["suites"] = {"first_look": {**first_look, "corpora": ["parallax"], "degradations": list(degradations)}}
     if vid4:

@@ -112,9 +112,9 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     from skimage.segmentation import felzenszwalb
 
     source, weights = put(tmp_path / "lr", moving(3, 24, 32)), _guided(tmp_path)
-    words = ("--method", "seem_basicvsr", "--weights", weights, "--masks", "parallax_bi_x4")
+    words = ("--method", "seem_basicvsr", "--weights", weights, "--prior", "segments")
     assert vsr("restore", source, tmp_path / "sr", *words).code == 0
-    model = params.load().masks["parallax_bi_x4"].model
+    model = params.load().priors["segments"]
     planes = torch.zeros(1, 3, 64, 24, 32)
     for t, frame in enumerate(pngs(source)):
         labels = felzenszwalb(frame, scale=model.scale, sigma=model.sigma, min_size=model.min_size, channel_axis=-1)
@@ -123,7 +123,9 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     clip = torch.from_numpy(np.stack(pngs(source))).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         network = models.load(weights)
-        expected, without = (round_half_up(255 * network(clip, x)[0]).permute(0, 2, 3, 1).numpy() for x in (planes, 0 * planes))
+        expected, without = (
+            round_half_up(255 * network(clip, masks=x)[0]).permute(0, 2, 3, 1).numpy() for x in (planes, 0 * planes)
+        )
     found = np.stack(pngs(tmp_path / "sr")).astype(int)
     assert np.abs(found - expected).max() <= 1 and np.abs(found - without).max() > 2
 
@@ -153,14 +155,14 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
             "48 pixels restored to 101 cannot be cut into tiles of 40",
         ),
         (lambda tmp, tiny: ["bicubic", "--precision", "bf16"], "unknown precision 'bf16': did you mean 'bfloat16'"),
-        (lambda tmp, tiny: ["bicubic", "--masks", "parallax_bi_x4"], "bicubic is not guided by masks: leave --masks out"),
+        (lambda tmp, tiny: ["bicubic", "--prior", "segments"], "bicubic sees no prior of the frames: leave --prior out"),
         (
             lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp)],
-            "guided by masks .* with --masks, one of .*parallax_bi_x4",
+            "guided by masks: name what makes them with --prior, one of segments",
         ),
         (
-            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--masks", "paralax_bi_x4"],
-            "unknown masks 'paralax_bi_x4': did you mean 'parallax_bi_x4'",
+            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--prior", "segment"],
+            "unknown prior 'segment': did you mean 'segments'",
         ),
         (
             lambda tmp, tiny: ["bicubic", "--weights", tiny],

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from models.parts.deform import GuidedDeformConv
 from pipelines.clips.store import Store
+from pipelines.monitoring import Metrics
+from pipelines.monitoring.progress import Progress
 from pipelines.training import loop
+from pipelines.training.crops import Batch
 from pipelines.training.flow import HIDDEN_WEIGHT, FlowTask
-from pipelines.training.progress import Progress
 from pipelines.training.restoration import restoration_task
 
 
@@ -29,18 +31,20 @@ class Scaled(nn.Module):
         return self.factor * ref[:, :2]
 
 
-def pairs() -> tuple[Tensor, ...]:
+def pairs() -> Batch:
     """Four pairs, of which the first two are all but hidden."""
     generator = torch.Generator().manual_seed(0)
     ref, supp = torch.rand(2, 4, 3, 6, 5, generator=generator, dtype=torch.float64)
     flow = torch.randn(4, 2, 6, 5, generator=generator)
     visible = torch.rand(4, 1, 6, 5, generator=generator) < torch.tensor([0.05, 0.1, 0.9, 1.0]).view(4, 1, 1, 1)
-    return ref, supp, flow, visible.float()
+    return {"ref": ref, "supp": supp, "flow": flow, "visible": visible.float()}
 
 
-def slope(batch: tuple[Tensor, ...]) -> Tensor:
+def slope(batch: Batch) -> Tensor:
     network = Scaled()
-    FlowTask.loss(object.__new__(FlowTask), network, batch).backward()
+    task = object.__new__(FlowTask)
+    task.network = network
+    task.loss("flow", batch)["epe"].backward()
     assert network.factor.grad is not None
     return network.factor.grad
 
@@ -48,7 +52,7 @@ def slope(batch: tuple[Tensor, ...]) -> Tensor:
 def _rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save(slope(tuple(part[2 * rank : 2 * rank + 2] for part in pairs())), folder / f"{rank}.pt")
+    torch.save(slope({name: part[2 * rank : 2 * rank + 2] for name, part in pairs().items()}), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -62,7 +66,7 @@ def test_flow_is_learnt_from_all_that_is_visible_on_any_rank(tmp_path: Path) -> 
         process.join()
         assert process.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    ref, _, flow, visible = pairs()
+    ref, _, flow, visible = pairs().values()
     factor = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     weight = HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible[:, 0]
     length = ((factor * ref[:, :2] - flow) ** 2).sum(1).add(1e-6).sqrt()
@@ -87,11 +91,11 @@ def test_samples_that_run_away_are_told_once(hr: Store, lr: Store) -> None:
         if isinstance(conv, GuidedDeformConv):
             nn.init.constant_(conv.conv_offset.bias, 80.0)  # type: ignore[arg-type]
             break
-    seen: list[loop.Metrics] = []
+    seen: list[Metrics] = []
     said: list[str] = []
     progress = Progress(recipe.iterations, said.append)
 
-    def log(step: int, metrics: loop.Metrics) -> None:
+    def log(step: int, metrics: Metrics) -> None:
         seen.append(metrics)
         progress.log(step, metrics)
 

@@ -259,7 +259,7 @@ class Guided(Network):
         self.min_frames = window or 1
         self.passes = 0
 
-    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor) -> Tensor:
         self.passes += 1
         count, frames, _, height, width = clip.shape
         assert masks.shape == (count, frames, 8, height, width) and masks.dtype == clip.dtype
@@ -281,7 +281,7 @@ def bits_of(frames: list[np.ndarray], kind: type = np.bool_) -> Iterator[np.ndar
 )
 def test_priors_go_where_their_frames_go(how: dict[str, Any], window: int | None, kind: type) -> None:
     clip, network = noise(4, 9, 12, 18), Guided(window)
-    found = list(restore(network, clip, overlap=1, priors=[bits_of(clip, kind)], **how))
+    found = list(restore(network, clip, overlap=1, priors={"masks": bits_of(clip, kind)}, **how))
     assert all((one[::2, ::2] == frame).all() for one, frame in zip(found, clip, strict=True))
     assert network.passes >= 1
 
@@ -289,12 +289,17 @@ def test_priors_go_where_their_frames_go(how: dict[str, Any], window: int | None
 def test_priors_that_do_not_fit() -> None:
     clip = noise(5, 3, 8, 8)
     for network, priors, told in (
-        (Guided(), [], "guided takes masks of every frame beside the clip, but no kinds of priors are given"),
-        (Spy(), [bits_of(clip)], "spy takes nothing beside the clip, but 1 kinds of priors are given"),
-        (Guided(), [bits_of(clip[:2])], "its priors end after 2 frames"),
-        (Guided(), [bits_of([*clip, clip[0]])], "the clip ends after 3 frames"),
-        (Guided(), [bits_of([frame[1:] for frame in clip])], r"frame 0 is 8x8 but its prior is bool of shape \(8, 7, 8\)"),
-        (Guided(), [(bits.astype(float) for bits in bits_of(clip))], "its prior is float64"),
+        (Guided(), {}, "guided takes masks of every frame beside the clip, but is given nothing"),
+        (Guided(), {"flow": bits_of(clip)}, "guided takes masks of every frame beside the clip, but is given flow"),
+        (Spy(), {"masks": bits_of(clip)}, "spy takes nothing beside the clip, but is given masks"),
+        (Guided(), {"masks": bits_of(clip[:2])}, "its priors end after 2 frames"),
+        (Guided(), {"masks": bits_of([*clip, clip[0]])}, "the clip ends after 3 frames"),
+        (
+            Guided(),
+            {"masks": bits_of([frame[1:] for frame in clip])},
+            r"frame 0 is 8x8 but its prior is bool of shape \(8, 7, 8\)",
+        ),
+        (Guided(), {"masks": (bits.astype(float) for bits in bits_of(clip))}, "its prior is float64"),
     ):
         with pytest.raises(VSRError, match=told):
             list(restore(network, clip, window=9, overlap=0, priors=priors))
@@ -590,18 +595,18 @@ def test_a_worker_with_masks(tmp_path: Path) -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
     store = make_store(tmp_path / "masks", {"c": masks}, column="masks")
     arguments: Any = (saved(tmp_path / "model.safetensors", network), lr, Passes(window=10, overlap=2))
-    found = frames_of(Restore(*arguments, masks=store), "c")
+    found = frames_of(Restore(*arguments, prior=store), "c")
     padded = np.zeros((1, 4, 64, 12, 14), np.float32)
     for t, planes in enumerate(masks):
         padded[0, t, : len(planes)] = planes
     with torch.no_grad():
-        expected, without = (network(to_tensor(low)[None], torch.from_numpy(x))[0] for x in (padded, 0 * padded))
+        expected, without = (network(to_tensor(low)[None], masks=torch.from_numpy(x))[0] for x in (padded, 0 * padded))
     assert same(found, map(to_frame, expected)) and not same(found, map(to_frame, without))
     with pytest.raises(VSRError, match="seem_basicvsr is guided by masks of the LR frames"):
         Restore(*arguments)
     other = make_store(tmp_path / "others", {"d": masks}, column="masks")
     with pytest.raises(VSRError, match="unknown clip of .*others 'c'"):
-        list(Restore(*arguments, masks=other)("c"))
+        list(Restore(*arguments, prior=other)("c"))
 
 
 ABOUT = Restored(

@@ -11,18 +11,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, SPLITS, WIDTH, flow, levels, masks_store, store, training
+from moving import HEIGHT, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
 from torch import Tensor, nn
 
 import models
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics
 from pipelines.params import Training
 from pipelines.training import loop, parts
 from pipelines.training.crops import PairCrops
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.restoration import Restoration, restoration_task
+from pipelines.training.sources import Stored
+from pipelines.training.state import State, final_weights, load, save
 
 WINDOW = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
 TINY: dict[str, dict[str, Any]] = {
@@ -43,6 +46,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def masks(lr: Store) -> Store:
     return masks_store(lr, lr.path.with_name("masks"))
+
+
+def validated(task: Restoration) -> tuple[Metrics, Images]:
+    """What the loop makes of all views."""
+    return task.summary([task.validate(task.network, view, torch.device("cpu")) for view in task.views], 0)
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -82,7 +90,7 @@ def test_the_longest_prefix_wins(chosen: dict[str, tuple[float, int]]) -> None:
         rate, frozen = (1.0, 0) if best is None else chosen[best]
         expected[name] = (rate, frozen if rate > 0 else recipe.iterations)
     if all(frozen for _, frozen in expected.values()):
-        with pytest.raises(VSRError, match="all parameters stand still"):
+        with pytest.raises(VSRError, match="no parameter learns"):
             parts.groups(network, recipe)
         return
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -109,9 +117,10 @@ def test_what_never_learns_has_no_gradient(hr: Store, lr: Store, masks: Store) -
     state = loop.fit(task, recipe)
     for name, parameter in task.network.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad == name.startswith("seem.")
-    for name, value in state["network"].items():
+    network = state["learners"]["restorer"]["network"]
+    for name, value in network.items():
         assert torch.equal(value, first[name]) or name.startswith("seem.")
-    assert not torch.equal(state["network"]["seem.forward_pre.conv2.weight"], first["seem.forward_pre.conv2.weight"])
+    assert not torch.equal(network["seem.forward_pre.conv2.weight"], first["seem.forward_pre.conv2.weight"])
 
 
 # ---------------------------------------------------------------- masks
@@ -124,7 +133,7 @@ def test_masks_are_cropped_and_turned_with_their_frames(
 ) -> None:
     """They can be read off the frames, so they have to fit them after whatever was done to both."""
     crops = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed, priors={"masks": masks})
-    small, _, planes = crops.sample(step, index)
+    small, _, planes = crops.sample(step, index).values()
     assert planes.shape == (3, 64, 8, 8) and planes.dtype == torch.float32
     present = []
     for frame, plane in zip((small * 255).round().byte().numpy(), planes.numpy(), strict=True):
@@ -134,7 +143,7 @@ def test_masks_are_cropped_and_turned_with_their_frames(
         assert present[-1] or not plane[2].any()
     assert any(present[:2])  # of two neighbours one has all three
     without = PairCrops(hr, lr, split="train", crop=8, clip_length=3, seed=seed).sample(step, index)
-    assert torch.equal(without[0], small)
+    assert torch.equal(without["lr"], small)
 
 
 def test_masks_of_other_frames(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
@@ -164,7 +173,7 @@ class Seen(models.Network):
         self.base = models.create("bicubic", scale=4)
         self.given: list[tuple[Tensor, ...]] = []
 
-    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor) -> Tensor:
         self.given.append((clip, masks))
         # Frames know their place in the clip, so that mirrored clips can be told from others.
         place = torch.arange(clip.shape[1]).view(1, -1, 1, 1, 1) * 1e-3
@@ -174,31 +183,32 @@ class Seen(models.Network):
 def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, masks: Store) -> None:
     network = Seen()
     recipe = training(mirror=True, parts=[])
-    task = Restoration(network, recipe, hr, lr, {"masks": masks})
-    small, large, planes = task.batch(0, range(2))
-    loss = task.loss(network, (small, large, planes))
+    task = Restoration(network, recipe, Stored(recipe, hr, lr, {"masks": masks}))
+    batch = task.batch(0, range(2))
+    small, large, planes = batch.values()
+    loss = task.loss("restorer", batch)["charbonnier"]
     clip, seen = network.given[-1]
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
     with torch.no_grad():
-        assert torch.equal(loss, charbonnier(network(small[:, order], planes[:, order]), large[:, order]))
+        assert torch.equal(loss, charbonnier(network(small[:, order], masks=planes[:, order]), large[:, order]))
     # In validation the two that are made of every frame are averaged.
-    restored = task.restored(network, small[0], [planes[0]])
-    both = network(small[:1, order], planes[:1, order])[0]
+    restored = task.restored(network, small[0], {"masks": planes[0]})
+    both = network(small[:1, order], masks=planes[:1, order])[0]
     torch.testing.assert_close(restored, torch.stack([(both[t] + both[5 - t]) / 2 for t in range(3)]))
-    metrics, _ = task.validate(network, torch.device("cpu"), 0)
+    metrics, _ = validated(task)
     assert network.given[-1][0].shape[1] == network.given[-1][1].shape[1] == 6 and np.isfinite(metrics["psnr"])
 
 
 def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
     """The mean over workers, which is what they learn from, is the sum over the global batch."""
-    recipe = training(reduction="sum")
+    recipe = training(losses=losses("sum"))
     task = restoration_task("basicvsr", TINY["basicvsr"], recipe, hr.path, lr.path)
     whole = task.batch(0, range(4))
     with torch.no_grad():
-        expected = torch.sqrt((task.network(whole[0]) - whole[1]).square() + 1e-12).sum()
-        halves = [task.loss(task.network, task.batch(0, range(first, first + 2))) for first in (0, 2)]
-        torch.testing.assert_close(task.loss(task.network, whole), expected)
+        expected = torch.sqrt((task.network(whole["lr"]) - whole["hr"]).square() + 1e-12).sum()
+        halves = [task.loss("restorer", task.batch(0, range(first, first + 2)))["charbonnier"] for first in (0, 2)]
+        torch.testing.assert_close(task.loss("restorer", whole)["charbonnier"], expected)
         torch.testing.assert_close(torch.stack(halves).mean(), expected)
 
 
@@ -210,11 +220,13 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
     recipe = training(parts=[])
     priors = {"masks": masks.path} if name.startswith("seem") else {}
     task = restoration_task(name, TINY[name], recipe, hr.path, lr.path, None, priors)
-    small, large, *planes = task.batch(0, range(2))
+    batch = task.batch(0, range(2))
+    small, large, *planes = batch.values()
     with torch.no_grad():
-        loss = task.loss(task.network, (small, large, *planes))
-        assert torch.equal(loss, charbonnier(task.network(small, *planes), large[:, 1]))
-        metrics, images = task.validate(task.network, torch.device("cpu"), 0)
+        loss = task.loss("restorer", batch)["charbonnier"]
+        restored = task.network(small, **dict(zip(priors, planes, strict=True)))
+        assert torch.equal(loss, charbonnier(restored, large[:, 1]))
+        metrics, images = validated(task)
     # Of eight frames, 2 to 4 are the window in the middle.
     assert np.array_equal(images["v/truth"], hr.frame("v", 3)) and np.array_equal(images["v/lr"], lr.frame("v", 3))
     bicubic = models.create("bicubic", scale=4)(torch.tensor(lr.frame("v", 3)).permute(2, 0, 1) / 255)
@@ -224,7 +236,10 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
 
 
 def test_recipes_that_do_not_fit_the_window(hr: Store, lr: Store) -> None:
-    for changes, words in (({"clip_length": 4}, "set `clip_length`, 4 now, to that"), ({"mirror": True}, "leave `mirror` out")):
+    for changes, words in (
+        ({"clip_length": 4}, "set `clip_length`, 4 now, to that"),
+        ({"mirror": True}, "set `mirror` to false"),
+    ):
         with pytest.raises(VSRError, match=words):
             restoration_task("edvr_m", TINY["edvr_m"], training(parts=[], **changes), hr.path, lr.path)
     short = training(parts=[], clip_length=2)
@@ -244,7 +259,7 @@ def test_a_clip_too_short_to_validate(hr: Store, lr: Store, tmp_path: Path) -> N
             },
         )
 
-    with pytest.raises(VSRError, match="clip 'v' .* has 2 frames and the network takes at least 3"):
+    with pytest.raises(VSRError, match="clip 'v', which is validated, has 2 frames and the network takes at least 3"):
         restoration_task("edvr_m", TINY["edvr_m"], training(parts=[]), cut("hr", hr).path, cut("lr", lr).path)
 
 
@@ -259,7 +274,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # nothing is zero, or gradients would be
     clip = torch.rand(1, 3, 3, 12, 12)
-    masks = [torch.rand(1, 3, 64, 12, 12).round()] * len(network.priors)
+    priors = {name: torch.rand(1, 3, 64, 12, 12).round() for name in network.priors}
 
     def gradients(network: nn.Module) -> tuple[list[Tensor], int]:
         kept: dict[int, int] = {}
@@ -269,7 +284,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-            loss = network(clip, *masks).square().mean()
+            loss = network(clip, **priors).square().mean()
         return list(torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)), sum(kept.values())
 
     plain, memory = gradients(network)
@@ -282,10 +297,10 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.zero_()
-        assert not torch.equal(average(clip, *masks), network(clip, *masks))
+        assert not torch.equal(average(clip, **priors), network(clip, **priors))
         still = models.create(name, **TINY[name])
         still.load_state_dict(average.state_dict())
-        assert torch.equal(average(clip, *masks), still(clip, *masks))
+        assert torch.equal(average(clip, **priors), still(clip, **priors))
     assert network.state_dict().keys() == still.state_dict().keys()
 
 
@@ -293,12 +308,14 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
 
 
 def resumes(build: Any, recipe: Training, folder: Path) -> None:
-    def keep(step: int, state: loop.State) -> None:
-        loop.save(state, folder / f"{step}.pt")
+    def keep(step: int, state: State) -> None:
+        save(state, folder / f"{step}.pt")
 
     whole = loop.fit(build(), recipe, on_checkpoint=keep)
-    resumed = loop.fit(build(), recipe, resume=loop.load(folder / "2.pt"))
-    assert equal(resumed["network"], whole["network"]) and equal(resumed["average"], whole["average"])
+    resumed = loop.fit(build(), recipe, resume=load(folder / "2.pt"))
+    for part in ("network", "average"):
+        assert equal(*(state["learners"]["restorer"][part] for state in (resumed, whole)))
+    assert equal(final_weights(whole), whole["learners"]["restorer"]["average"])
 
 
 def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
@@ -309,7 +326,7 @@ def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, mask
         periods=[{"iterations": 3, "weight": 1.0}, {"iterations": 1, "weight": 0.5}],
         mirror=True,
         recompute=True,
-        reduction="sum",
+        losses=losses("sum"),
     )
 
     def build() -> Restoration:

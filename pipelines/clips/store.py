@@ -33,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
@@ -206,25 +207,20 @@ def assemble(folder: Path, names: Sequence[str], out: Path, about: Mapping[str, 
         out: the store; an older one is replaced.
         about: what is true of the whole store (JSON values), kept in the manifest: `Store.about`.
     """
-    building = folder / "_store"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     clips: list[Clip] = []
-    for index, shard in enumerate(_shards(folder, names)):
-        file = f"clips-{index:05d}.arrow"
-        paths = [part_path(folder, clip.name) for clip in shard]
-        if len(paths) == 1:
-            _link(paths[0], building / file)
-        else:
-            _concatenate(paths, building / file)
-        first = 0
-        for clip in shard:
-            clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
-            first += clip.frames
-    _write_manifest(clips, about or {}, building / MANIFEST)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(building, out)
+    with atomic_folder(out) as building:
+        for index, shard in enumerate(_shards(folder, names)):
+            file = f"clips-{index:05d}.arrow"
+            paths = [part_path(folder, clip.name) for clip in shard]
+            if len(paths) == 1:
+                _link(paths[0], building / file)
+            else:
+                _concatenate(paths, building / file)
+            first = 0
+            for clip in shard:
+                clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
+                first += clip.frames
+        _write_manifest(clips, about or {}, building / MANIFEST)
 
 
 class Store:
@@ -270,6 +266,8 @@ class Store:
         Raises:
             VSRError: the store has no clip in that split.
         """
+        if not self.clips:
+            raise VSRError(f"{self.path} holds no clips, as its corpus brings none: choose another corpus.")
         clips = [clip for clip in self.clips.values() if clip.attributes.split == name]
         if not clips:
             raise unknown(f"split of {self.path}", name, {clip.attributes.split for clip in self.clips.values()})
@@ -402,7 +400,7 @@ def _schema(folder: Path, name: str) -> pa.Schema:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
 

@@ -78,10 +78,19 @@ def _shares(shares: dict[K, float]) -> dict[K, float]:
 
 
 class Bicubic(Strict):
-    """MATLAB's antialiased `imresize(…, 1/scale, 'bicubic')`; of two scales the first is that of the height."""
+    """MATLAB's antialiased `imresize(…, 1/scale, 'bicubic')`; of two scales the first is that of the height.
+
+    A range of scales is for trainings that degrade in every step: one is drawn for all clips of a step.
+    """
 
     op: Literal["bicubic"]
-    scale: Scale | tuple[Scale, Scale]
+    scale: Scale | tuple[Scale, Scale] | Range
+
+    @model_validator(mode="after")
+    def _check(self) -> Bicubic:
+        if isinstance(self.scale, Range) and (self.scale.low < 1 or self.scale.walk):
+            raise ValueError("a range of scales begins at 1 or above and has no walk")
+        return self
 
 
 class Gaussian(Strict):
@@ -122,7 +131,7 @@ class X264(Strict):
     """H.264 by x264, decoded again: at a constant rate factor (`crf`) or a bit rate, one of the two.
 
     `bit_rate` is in bits per second at `fps` frames per second, null for the clip's own rate. `gop` is the largest
-    distance between key frames, null for x264's default.
+    distance between key frames, null for x264's default; `pixel_format` is yuv420p where it is null.
     """
 
     op: Literal["x264"]
@@ -131,7 +140,7 @@ class X264(Strict):
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
     fps: PositiveFloat | None = None
     gop: PositiveInt | None = None
-    pixel_format: Literal["yuv420p", "yuv422p", "yuv444p"] = "yuv420p"
+    pixel_format: Literal["yuv420p", "yuv422p", "yuv444p"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> X264:

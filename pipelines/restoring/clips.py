@@ -11,7 +11,7 @@ from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Passes
-from pipelines.priors.masks import planes
+from pipelines.priors import kinds
 from pipelines.restoring.restore import restore
 
 
@@ -23,24 +23,25 @@ class Restore:
         lr: path of the store of LR clips.
         passes: how clips are restored.
         device: where the network runs, `cpu` or `cuda`.
-        masks: path of the store of the LR clips' masks, for networks that they guide.
+        prior: path of the store of the LR clips' prior, for networks that see one.
 
     Raises:
-        VSRError: the checkpoint or a store cannot be used, or the masks are lacking.
+        VSRError: the checkpoint or a store cannot be used, or the prior is lacking.
     """
 
-    def __init__(self, checkpoint: Path, lr: Path, passes: Passes, device: str = "cpu", masks: Path | None = None) -> None:
+    def __init__(self, checkpoint: Path, lr: Path, passes: Passes, device: str = "cpu", prior: Path | None = None) -> None:
         self._network = networks.load(checkpoint)
         self._lr, self._passes, self._device = Store(lr), passes, device
-        self._priors = [Store(masks)] if self._network.priors and masks is not None else []
+        self._priors = {name: Store(prior) for name in self._network.priors} if prior is not None else {}
         if len(self._priors) < len(self._network.priors):
             raise VSRError(
-                f"{self._network.name} is guided by masks of the LR frames and {self._lr.path} comes without: make them first."
+                f"{self._network.name} is guided by {' and '.join(self._network.priors)} of the LR frames and {self._lr.path} "
+                "comes without: make them first."
             )
 
     def __call__(self, clip: str) -> Iterator[Sequence[Frame] | ClipAttributes]:
         """Restore the clip of that name; gives its frames and last its attributes, see `storing.build`."""
-        for store in (self._lr, *self._priors):
+        for store in (self._lr, *self._priors.values()):
             if clip not in store.clips:
                 raise unknown(f"clip of {store.path}", clip, store.clips)
         of = self._lr.clips[clip].attributes
@@ -52,7 +53,7 @@ class Restore:
                 overlap=self._passes.overlap,
                 mirrored=self._passes.mirrored,
                 device=self._device,
-                priors=[map(planes, store.frames(clip, "masks")) for store in self._priors],
+                priors={name: kinds.clip_planes(kinds.get(name), store, clip) for name, store in self._priors.items()},
                 size=self._size(clip) if self._network.any_scale else None,
             )
             first = next(frames)

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import Network
 from models.parts.deform import ModulatedDeformConv
-from models.parts.registry import PRIORS
 from pipelines.errors import VSRError
+from pipelines.priors import kinds
 
 SHORT = 4
 """Frames of a clip that is long enough for the next ones to cost the same: more than any network looks back."""
@@ -78,10 +78,13 @@ def _clip_flops(network: Network, frames: int, height: int, width: int, size: tu
 def _count(network: Network, frames: int, height: int, width: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
     deform = _deform_operator(network)
     counter = FlopCounterMode(display=False, custom_mapping={deform: _deform_flops} if deform else {})
-    clip, *priors = (_shaped(channels, frames, height, width) for channels in (3, *(PRIORS[prior] for prior in network.priors)))
+    clip = _shaped(3, frames, height, width)
+    inputs: dict[str, Any] = {name: _shaped(kinds.get(name).channels, frames, height, width) for name in network.priors}
+    if size is not None:
+        inputs["size"] = size
     try:
         with torch.no_grad(), counter:
-            network(clip, *priors, **({} if size is None else {"size": size}))
+            network(clip, **inputs)
     except ValueError as error:
         raise VSRError(str(error)) from error
     return counter.get_total_flops(), counter.get_flop_counts().get("Global", {}).get(deform, 0)

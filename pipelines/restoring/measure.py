@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from models import Network
-from models.parts.registry import PRIORS
 from models.parts.resize import imresize_to
 from pipelines import networks
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.params import Passes
+from pipelines.priors import kinds
 from pipelines.restoring.restore import Runner, neighbours, restore
 from pipelines.restoring.speed import PLAIN, accelerate
 from pipelines.results import Timing
@@ -103,9 +103,9 @@ def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Tim
 
 
 def delay_frames(network: Network, window: int) -> int:
-    """How many frames after a frame have to arrive before it can be restored: half of the network's own window, or else the
-    rest of a pass of `window` frames, for its first."""
-    return network.window // 2 if network.window else window - 1
+    """How many frames after a frame have to arrive before it can be restored: those that the network looks ahead, or where that
+    is the whole clip, the rest of a pass of `window` frames, for its first."""
+    return window - 1 if network.lookahead is None else network.lookahead
 
 
 def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> float:
@@ -128,7 +128,7 @@ def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> 
             overlap=passes.overlap,
             mirrored=passes.mirrored,
             device=device,
-            priors=[_planes(channels, clip) for channels in _channels(network)],
+            priors={name: _planes(name, clip) for name in network.priors},
             size=clip.size if network.any_scale else None,
         )
         with ClipWriter(folder / "restored", "clip", compress=True) as writer:
@@ -152,16 +152,19 @@ def _work(runner: Runner, clip: Footage, window: int) -> Callable[[], Iterator[t
     network, device = runner.network, runner.device
     size = clip.size if network.any_scale else None
     lr = to_tensor(clip.frames)[None].to(device)
-    priors = [torch.from_numpy(np.stack(list(_planes(channels, clip))))[None].to(device) for channels in _channels(network)]
+    priors = {name: torch.from_numpy(np.stack(list(_planes(name, clip))))[None].to(device) for name in network.priors}
+
+    def given(frames: slice | list[int]) -> dict[str, Tensor]:
+        return {name: prior[:, frames] for name, prior in priors.items()}
 
     def calls() -> Iterator[tuple[int, Callable[[], Tensor]]]:
         frames = lr.shape[1]
         if network.window is None:
-            yield window, lambda: runner.forward(lr[:, :window], [prior[:, :window] for prior in priors], size)
+            yield window, lambda: runner.forward(lr[:, :window], given(slice(window)), size)
             return
         for t in range(frames):
             seen = neighbours(t, network.window, frames)
-            yield 1, lambda seen=seen: runner.forward(lr[:, seen], [prior[:, seen] for prior in priors], size)  # type: ignore[misc]
+            yield 1, lambda seen=seen: runner.forward(lr[:, seen], given(seen), size)  # type: ignore[misc]
 
     return calls
 
@@ -193,16 +196,11 @@ def _mirrored(network: Network, passes: Passes) -> bool:
     return passes.mirrored and network.window is None
 
 
-def _channels(network: Network) -> list[int]:
-    """Of the priors that guide the network."""
-    return [PRIORS[prior] for prior in network.priors]
-
-
-def _planes(channels: int, clip: Footage) -> Iterator[np.ndarray]:
+def _planes(name: str, clip: Footage) -> Iterator[np.ndarray]:
     """Something in place of a prior, (C, h, w) for every frame: what is in it makes nothing faster."""
-    draw = np.random.default_rng(0)
+    kind, draw = kinds.get(name), np.random.default_rng(0)
     for _ in clip.frames:
-        yield draw.integers(0, 2, (channels, *clip.lr), np.uint8)
+        yield draw.integers(0, 2, (kind.channels, *clip.lr)).astype(kind.dtype)
 
 
 class _Memory:

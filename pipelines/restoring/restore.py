@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ from torch import Tensor
 from models import Network
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
+from pipelines.priors import kinds
 from pipelines.restoring.speed import PLAIN, Speed, accelerate, running
 from pipelines.restoring.tiles import Size, tiles
 
 TILE_OVERLAP = 16
 
 Item = TypeVar("Item")
-Seen = tuple[np.ndarray, ...]
-"""What a network sees of one frame: the frame, and its priors."""
+Seen = tuple[np.ndarray, dict[str, np.ndarray]]
+"""What a network sees of one frame: the frame, and its priors by name."""
 
 
 def restore(
@@ -31,7 +32,7 @@ def restore(
     window: int,
     overlap: int,
     device: torch.device | str = "cpu",
-    priors: Sequence[Iterable[np.ndarray]] = (),
+    priors: Mapping[str, Iterable[np.ndarray]] | None = None,
     size: Size | None = None,
     mirrored: bool = False,
     tile: int | None = None,
@@ -58,7 +59,7 @@ def restore(
         window: frames per pass.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network runs.
-        priors: what `network.priors` names, in this order: for every frame (C, h, w) uint8 or bool.
+        priors: what `network.priors` names: for every frame (C, h, w), as `kinds.planes` makes them.
         size: (H, W) of the restored frames, for networks that restore at any scale.
         mirrored: show the network every pass forwards and then backwards, as one of twice its length, and take
             the mean of what it makes of a frame (BasicVSR, CVPR 2021, on the seven frames of
@@ -82,6 +83,7 @@ def restore(
         )
     if network.window:
         overlap = network.window // 2
+    priors = priors or {}
     _check_inputs(network, priors, size)
     run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
     given = 0
@@ -166,15 +168,15 @@ class Runner:
 
     def restored(self, seen: Sequence[Seen], first: int, last: int, size: Size | None) -> Iterator[Tensor]:
         """Frames `first` to `last`, excluded, of a pass, each (3, H, W)."""
-        frames, *priors = zip(*seen, strict=True)
-        clip = to_tensor(frames)[None].to(self.device)
-        planes = [torch.from_numpy(np.stack(prior))[None].to(self.device) for prior in priors]
+        clip = to_tensor([frame for frame, _ in seen])[None].to(self.device)
+        priors = {name: torch.from_numpy(np.stack([planes[name] for _, planes in seen]))[None] for name in seen[0][1]}
+        priors = {name: prior.to(self.device) for name, prior in priors.items()}
         if self.network.window is None:
-            yield from self.forward(clip, planes, size)[0, first:last]
+            yield from self.forward(clip, priors, size)[0, first:last]
         else:
             for t in range(first, last):
                 around = neighbours(t, self.network.window, clip.shape[1])
-                yield self.forward(clip[:, around], [prior[:, around] for prior in planes], size)[0]
+                yield self.forward(clip[:, around], {name: prior[:, around] for name, prior in priors.items()}, size)[0]
 
     def default_size(self, seen: Sequence[Seen]) -> Size:
         """(H, W) of the restored frames, where no size is given."""
@@ -183,23 +185,26 @@ class Runner:
 
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
-    def forward(self, clip: Tensor, priors: Sequence[Tensor], size: Size | None) -> Tensor:
+    def forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
         """What the network gives, in single precision: see `models.Network`.
 
         Args:
             clip: (1, T, 3, h, w) in [0, 1], on the device.
-            priors: (1, T, C, h, w) each.
+            priors: (1, T, C, h, w) each, by their kinds.
             size: see `restore`.
 
         Raises:
             VSRError: the frames are too few or too small for the network, or it cannot be compiled.
         """
+        inputs: dict[str, Any] = {name: prior.float() for name, prior in priors.items()}
         if self.mirrored:
-            clip, *priors = (torch.cat([x, x.flip(1)], dim=1) for x in (clip, *priors))
-        sized = {} if size is None else {"size": size}
+            clip = torch.cat([clip, clip.flip(1)], dim=1)
+            inputs = {name: kinds.there_and_back(name, prior) for name, prior in inputs.items()}
+        if size is not None:
+            inputs["size"] = size
         try:
             with running(self.speed, self.device):
-                restored = self.network(clip, *(prior.float() for prior in priors), **sized).float()
+                restored = self.network(clip, **inputs).float()
         except ValueError as error:
             raise VSRError(str(error)) from error
         if not self.mirrored:
@@ -215,7 +220,10 @@ def _tiled(
     pictures = np.empty((last - first, *size, 3), np.uint8)
     for tile in tiles(seen[0][0].shape[:2], size, side, overlap):
         rows, columns = tile.rows, tile.columns
-        part = [(frame[rows.lr, columns.lr], *(prior[:, rows.lr, columns.lr] for prior in priors)) for frame, *priors in seen]
+        part = [
+            (frame[rows.lr, columns.lr], {name: planes[:, rows.lr, columns.lr] for name, planes in priors.items()})
+            for frame, priors in seen
+        ]
         restored = run.restored(part, first, last, tile.size if run.network.any_scale else None)
         for picture, frame, name in zip(pictures, restored, names, strict=True):
             if frame.shape[1:] != tile.size:
@@ -227,12 +235,12 @@ def _tiled(
     yield from pictures
 
 
-def _check_inputs(network: Network, priors: Sequence[Iterable[np.ndarray]], size: Size | None) -> None:
-    if len(priors) != len(network.priors):
-        needed = " and ".join(network.priors)
+def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
+    if set(priors) != set(network.priors):
+        takes, given = (" and ".join(names) for names in (network.priors, priors))
         raise VSRError(
-            f"{network.name} takes {f'{needed} of every frame' if needed else 'nothing'} beside the clip, but "
-            f"{len(priors) or 'no'} kinds of priors are given: give what it takes."
+            f"{network.name} takes {f'{takes} of every frame' if takes else 'nothing'} beside the clip, but is given "
+            f"{given or 'nothing'}: give what it takes."
         )
     if size is not None and not network.any_scale:
         raise VSRError(
@@ -241,10 +249,10 @@ def _check_inputs(network: Network, priors: Sequence[Iterable[np.ndarray]], size
         )
 
 
-def _checked(frames: Iterable[np.ndarray], priors: Sequence[Iterable[np.ndarray]]) -> Iterator[Seen]:
+def _checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
     """The frames, each with its priors."""
     size: tuple[int, ...] | None = None
-    for index, (frame, *planes) in enumerate(zip_longest(frames, *priors)):
+    for index, (frame, *planes) in enumerate(zip_longest(frames, *priors.values())):
         if frame is None or any(prior is None for prior in planes):
             short = "the clip ends" if frame is None else "its priors end"
             raise VSRError(f"{short} after {index} frames, which the other does not: make the priors again from this clip.")
@@ -257,9 +265,9 @@ def _checked(frames: Iterable[np.ndarray], priors: Sequence[Iterable[np.ndarray]
                 "give frames of one size."
             )
         for prior in planes:
-            if prior.ndim != 3 or prior.shape[1:] != frame.shape[:2] or prior.dtype not in (np.uint8, np.bool_):
+            if prior.ndim != 3 or prior.shape[1:] != frame.shape[:2] or prior.dtype not in (np.bool_, np.uint8, np.float32):
                 raise VSRError(
                     f"LR frame {index} is {frame.shape[1]}x{frame.shape[0]} but its prior is {prior.dtype} of shape {prior.shape}: "
                     "make it of this frame."
                 )
-        yield (frame, *planes)
+        yield frame, dict(zip(priors, planes, strict=True))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, assemble, finished
-from pipelines.errors import VSRError
 from pipelines.runtime import pool
 
 Output = tuple[Path, Sequence[str] | None]
@@ -26,6 +24,7 @@ def build(
     gpus: float = 0.0,
     compress: bool = False,
     about: Mapping[str, Any] | None = None,
+    verify: Callable[[], None] | None = None,
 ) -> None:
     """Make every clip and join them into stores, in the order of `jobs`.
 
@@ -39,23 +38,20 @@ def build(
         gpus: the share of a GPU that each worker takes.
         compress: see `ClipWriter`.
         about: of the stores, see `assemble`.
+        verify: called before the stores appear; raises if they must not, see `lineage.verify`.
 
     Raises:
-        VSRError: a clip failed (the others are kept in `work`), or the disk is full.
+        VSRError: a clip failed (the others are kept in `work`).
     """
     sink = _StoreSink(outputs, work, scales or {}, compress)
     todo = {clip: job for clip, job in jobs.items() if not sink.has(clip)}
     try:
         pool.run(todo, factory, sink, label=label, gpus=gpus)
+        if verify is not None:
+            verify()
         for name, (out, _) in outputs.items():
             kept = [clip for clip in jobs if finished(work / name, clip)]
             assemble(work / name, kept, out, about)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise VSRError(
-                f"{label}: the disk of {work} is full: free some space and run again, what is done is kept."
-            ) from error
-        raise
     finally:
         sink.close()
 

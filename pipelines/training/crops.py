@@ -17,15 +17,17 @@ from pipelines.clips import fit
 from pipelines.clips.levels import to_planes, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.params import Scales
-from pipelines.priors import masks
+from pipelines.priors import kinds
+from pipelines.priors.kinds import KINDS, Kind
 
 FLOW_SCALE = 4
 """Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
 
-PRIORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"masks": masks.planes}
-"""By the name that a network calls a prior, and its store the column: from a frame's array, cut to (..., h, w), to the
-channels (C, h, w) that the network sees."""
+
+CPU = torch.device("cpu")
+
+Batch = dict[str, Tensor]
+"""Samples by name, stacked along the first axis."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ class Orientation:
             frames = np.flip(frames, -3)
         return np.swapaxes(frames, -2, -3) if self.transpose else frames
 
-    def of_flow(self, flow: np.ndarray) -> np.ndarray:
-        """Flow (..., H, W, 2) laid down so: its vectors (dx, dy) turn with the frame."""
-        turned = self.of_frames(flow) * np.array([-1.0 if self.horizontal else 1.0, -1.0 if self.vertical else 1.0], np.float32)
-        return turned[..., ::-1] if self.transpose else turned
+    def of_prior(self, kind: Kind, planes: np.ndarray) -> np.ndarray:
+        """A prior (..., C, H, W) laid down so, see `kinds.turned`."""
+        return kinds.turned(kind, planes, horizontal=self.horizontal, vertical=self.vertical, transpose=self.transpose)
+
+
+UPRIGHT = Orientation(False, False, False)
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,9 @@ class Window:
         return np.stack([store.frame(self.clip, t)[rows, columns] for t in self.frames])
 
     def of_prior(self, prior: str, store: Store) -> np.ndarray:
-        """(T, h, w, C), see `PRIORS`."""
+        """(T, C, h, w), see `kinds.planes`."""
         rows, columns = self._slices(1)
-        planes = [PRIORS[prior](store.frame(self.clip, t, prior)[..., rows, columns]) for t in self.frames]
-        return np.moveaxis(np.stack(planes), 1, -1)
+        return np.stack([kinds.of_store(kinds.get(prior), store, self.clip, t, rows, columns) for t in self.frames])
 
     def _slices(self, scale: int) -> tuple[slice, slice]:
         return (
@@ -119,7 +122,8 @@ class PairCrops:
         crop: side of the LR crop in pixels.
         clip_length: frames of a crop.
         seed: what the draws derive from.
-        priors: stores of priors of the LR frames, by the names of `PRIORS`.
+        priors: stores of priors of the LR frames, by their kinds (`pipelines.priors.kinds`).
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
@@ -135,70 +139,78 @@ class PairCrops:
         clip_length: int,
         seed: int,
         priors: Mapping[str, Store] | None = None,
+        flips: bool = True,
     ) -> None:
+        self._flips = flips
         self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
         clips = lr.split(split)
         self.scale = common_scale(hr, clips, str(lr.path))
         for clip in clips:
             _check_room(clip, str(lr.path), crop, clip_length)
-            for prior in self._priors.values():
-                check_prior(prior, lr, clip)
+            for name, prior in self._priors.items():
+                check_prior(name, prior, lr, clip)
+        if flips and "normals" in self._priors:
+            _check_axes(self._priors["normals"])
         self._places = _Places(clips, clip_length)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, ...]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            LR (T, 3, h, w) and HR (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors,
-            (T, C, h, w) float32.
+            `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
+            their names, (T, C, h, w) float32.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
-        orientation = Orientation.draw(rng)
-        cut = [window.of(self._lr), window.of(self._hr, self.scale)]
-        cut += [window.of_prior(prior, store) for prior, store in self._priors.items()]
-        return tuple(to_tensor(orientation.of_frames(frames)) for frames in cut)
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
+        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
+        priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
+        return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
+            name: as_tensor(orientation.of_prior(kinds.get(name), planes)) for name, planes in priors.items()
+        }
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, h, w), HR's and the priors'."""
-        return tuple(torch.stack(parts) for parts in zip(*(self.sample(step, index) for index in indices), strict=True))
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+        """The crops `indices` of the global batch of `step`, stacked: (N, T, C, h, w), HR's (N, T, 3, scale*h, scale*w)."""
+        return stack(self.sample(step, index) for index in indices)
 
 
-class AnyScaleCrops:
-    """HR clips of one split, of a size that is drawn anew for every step: a whole number of LR pixels of any size.
+class HRCrops:
+    """HR clips of one split, of a size of its own in every step.
 
     Args:
         hr: store with the column `rgb`.
         split, clip_length, seed: as `PairCrops`.
-        crop: side of the LR crop that is to be made of them, in pixels.
-        scales: what the side of HR over that of LR is drawn from, evenly.
+        side: the side of a step's crops in pixels.
+        largest: the largest side, and what it comes from in words.
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
-        VSRError: a clip is shorter than a crop, or smaller than one at the largest scale.
+        VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
-    def __init__(self, hr: Store, *, split: str, crop: int, scales: Scales, clip_length: int, seed: int) -> None:
-        self._hr, self._crop, self._scales, self._seed = hr, crop, scales, seed
+    def __init__(
+        self,
+        hr: Store,
+        *,
+        split: str,
+        clip_length: int,
+        seed: int,
+        side: Callable[[int], int],
+        largest: tuple[int, str],
+        flips: bool = True,
+    ) -> None:
+        self._hr, self._seed, self._side, self._flips = hr, seed, side, flips
         clips = hr.split(split)
         for clip in clips:
-            _check_room(clip, str(hr.path), round(crop * scales.high), clip_length, f"`crop` {crop} at scale {scales.high:g}")
+            _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
         self._places = _Places(clips, clip_length)
 
-    def side(self, step: int) -> int:
-        """The side of the HR crops of a step, in pixels: the scale drawn times `crop`, rounded."""
-        # The fourth number keeps it apart from the draws of crops, which have three.
-        rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
-        return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
-
-    def sample(self, step: int, index: int) -> Tensor:
-        """Crop `index` of the global batch of `step`, (T, 3, side, side) uint8 RGB."""
-        rng = _generator(self._seed, step, index)
-        window = self._places.draw(rng, self.side(step))
-        return to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
-
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, ...]:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, 3, side, side) uint8."""
-        return (torch.stack([self.sample(step, index) for index in indices]),)
+    def sample(self, step: int, index: int) -> tuple[str, Tensor]:
+        """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
+        rng = generator(self._seed, step, index)
+        window = self._places.draw(rng, self._side(step))
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
+        return window.clip, to_planes(orientation.of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -224,14 +236,14 @@ class FlowCrops:
         smallest = min(min(clip.attributes.height, clip.attributes.width) for clip in self._clips)
         self._scale = next(scale for scale in (FLOW_SCALE, FLOW_SCALE // 2, 1) if crop * scale <= smallest)
 
-    def sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sample(self, step: int, index: int) -> Batch:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            ref and supp (3, h, w) float32 RGB in [0, 1], flow (2, h, w) with ref(p) ~ supp(p + flow(p)),
-            and visible (1, h, w), the share of each pixel of ref that supp shows within its crop.
+            `ref` and `supp` (3, h, w) float32 RGB in [0, 1], `flow` (2, h, w) with ref(p) ~ supp(p + flow(p)),
+            and `visible` (1, h, w), the share of each pixel of ref that supp shows within its crop.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
         first = int(rng.integers(0, clip.frames - 1))
         forward = bool(rng.integers(0, 2))
@@ -239,16 +251,28 @@ class FlowCrops:
         top, left = (int(rng.integers(0, length - side + 1)) for length in (clip.attributes.height, clip.attributes.width))
         orientation = Orientation.draw(rng)
         whole = flow_pair(self._hr, self._truth, clip.name, first, forward)
-        turns = (orientation.of_frames, orientation.of_frames, orientation.of_flow, orientation.of_frames)
-        cut = [turn(array[top : top + side, left : left + side]) for turn, array in zip(turns, whole, strict=True)]
-        ref, supp, flow, visible = (reduce(to_tensor(part), scale) for part in cut)
-        flow = flow / scale
-        return ref, supp, flow, visible * _lands_inside(flow)
+        one, other, vectors, seen = (array[top : top + side, left : left + side] for array in whole)
+        ref, supp, visible = (reduce(to_tensor(orientation.of_frames(part)), scale) for part in (one, other, seen))
+        turned = orientation.of_prior(KINDS["motion"], np.moveaxis(vectors, -1, 0))
+        flow = reduce(as_tensor(turned), scale) / scale
+        return {"ref": ref, "supp": supp, "flow": flow, "visible": visible * _lands_inside(flow)}
 
-    def batch(self, step: int, indices: Iterable[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
-        ref, supp, flow, visible = zip(*(self.sample(step, index) for index in indices), strict=True)
-        return torch.stack(ref), torch.stack(supp), torch.stack(flow), torch.stack(visible)
+        return stack(self.sample(step, index) for index in indices)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch from the CPU on a device."""
+    if device.type != "cuda":
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def stack(samples: Iterable[Batch]) -> Batch:
+    """A batch of samples, each with the same names and shapes."""
+    found = list(samples)
+    return {name: torch.stack([sample[name] for sample in found]) for name in found[0]}
 
 
 def flow_clips(hr: Store, truth: Store, split: str) -> list[Clip]:
@@ -329,16 +353,33 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
     return scales.pop()
 
 
-def check_prior(prior: Store, lr: Store, clip: Clip) -> None:
-    """A prior is of the frames of an LR clip.
+def check_prior(name: str, prior: Store, lr: Store, clip: Clip) -> None:
+    """A store has a prior of the kind `name` of the frames of an LR clip.
 
     Raises:
-        VSRError: it has another number of frames of the clip, or they are of another size, or it has not got it.
+        VSRError: it has another number of frames of the clip, or they are of another size, or it has not got it, or none of the kind.
     """
     found = prior.clips.get(clip.name)
     wanted = clip.frames, clip.attributes.height, clip.attributes.width
     if found is None or (found.frames, found.attributes.height, found.attributes.width) != wanted:
         raise VSRError(f"{prior.path} is not of the frames of clip {clip.name!r} of {lr.path}: make it again from them.")
+    held = prior.columns(clip.name)
+    missing = [column for column in kinds.get(name).columns if column not in held]
+    if missing:
+        raise VSRError(f"{prior.path} has no {name} ({', '.join(missing)}), only {', '.join(held)}: name a prior that has.")
+
+
+def _check_axes(normals: Store) -> None:
+    """Normals can be turned with their crops.
+
+    Raises:
+        VSRError: they are in the world's axes, and where those point in a frame is not known.
+    """
+    if (kinds.provenance(normals) or {}).get("normals") == "world":
+        raise VSRError(
+            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `upright: true` in the "
+            "recipe, or render them in the camera's and say so in the corpus (`normals: camera`)."
+        )
 
 
 def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str | None = None) -> None:
@@ -354,5 +395,11 @@ def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str |
         )
 
 
-def _generator(seed: int, step: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed % 2**64, step, index])
+def generator(seed: int, *numbers: int) -> np.random.Generator:
+    """The random numbers of a step and an index in its batch; one number more keeps other draws of theirs apart."""
+    return np.random.default_rng([seed % 2**64, *numbers])
+
+
+def as_tensor(planes: np.ndarray) -> Tensor:
+    """(..., C, H, W) of numbers or truth values as float32."""
+    return torch.from_numpy(np.ascontiguousarray(planes)).float()

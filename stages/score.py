@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -72,7 +73,9 @@ def _score(
     from pipelines.runtime.keeping import Kept
 
     video.check_encoder("libx264")  # of the films
-    kept: Kept[ClipResult] = Kept(stage.work / "scored", lambda one: one.frames)
+    # Which metrics can be computed here is not in the run key: weights may come while the stage is interrupted.
+    metrics_key = hashlib.sha256(" ".join(measured).encode()).hexdigest()[:8]
+    kept: Kept[ClipResult] = Kept(stage.work / f"scored-{metrics_key}", lambda one: one.frames)
     todo = {clip: clip for clip in clips if not kept.has(clip)}
     if todo:
         with connect():

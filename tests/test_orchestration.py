@@ -14,7 +14,7 @@ import yaml
 
 from pipelines.errors import VSRError
 from pipelines.runtime import lineage
-from pipelines.runtime.repro import repro
+from pipelines.runtime.repro import _side_by_side, repro
 
 GRAPH = """
 stages:
@@ -247,6 +247,15 @@ def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys
     assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])
+
+
+def test_nothing_runs_beside_a_measurement() -> None:
+    both = ["measure@first", "train@second", "measure@second", "score@first-x2"]
+    assert _side_by_side(both, [], 3) == ["train@second", "score@first-x2"]  # the others first
+    assert _side_by_side(both, ["train@third"], 2) == ["train@second"]
+    assert _side_by_side(["measure@first"], ["train@third"], 2) == []
+    assert _side_by_side(["measure@first", "measure@second"], [], 2) == ["measure@first"]
+    assert _side_by_side(both, ["measure@third"], 4) == []
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])

@@ -16,7 +16,7 @@ def repro(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Methods, to train and evaluate them and report on what there is, or stages; with all they depend on. "
+            help="Methods, to train and test them and report on what there is, or stages; with all they depend on. "
             "The whole graph if none.",
         ),
     ] = None,

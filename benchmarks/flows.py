@@ -17,13 +17,13 @@ import torch
 
 from models.parts.resize import imresize
 from models.parts.warp import flow_warp
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.readers import read_frames
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
-from pipelines.priors import flows, weights
+from pipelines.metrics import luma
+from pipelines.priors import flows
 
 FRAMES = 3
 SCALE = 4

@@ -18,6 +18,35 @@ from models.parts.priors import FLOW, given, pad_flow
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import positive, register
 from models.parts.warp import flow_warp
+from models.parts.weights import measured, openmmlab
+
+SOURCE = "mmagic, configs/iconvsr/README.md"
+
+WEIGHTS = {
+    "iconvsr_reds4": openmmlab(
+        "iconvsr",
+        "iconvsr_reds4_20210413-9e09d621.pth",
+        trained_on="reds/bi_x4",
+        reported=measured(reds4__bi_x4=(31.6926, 0.8951), vimeo90k__bi_x4=(36.4983, 0.9416), vid4__bi_x4=(27.4809, 0.8354)),
+        source=SOURCE,
+    ),
+    "iconvsr_vimeo90k_bi": openmmlab(
+        "iconvsr",
+        "iconvsr_vimeo90k_bi_20210413-7c7418dc.pth",
+        trained_on="vimeo90k/bi_x4",
+        options={"temporal_padding": 3},
+        reported=measured(reds4__bi_x4=(30.3452, 0.8659), vimeo90k__bi_x4=(37.3729, 0.9467), vid4__bi_x4=(27.4238, 0.8297)),
+        source=SOURCE,
+    ),
+    "iconvsr_vimeo90k_bd": openmmlab(
+        "iconvsr",
+        "iconvsr_vimeo90k_bd_20210414-5f38cb34.pth",
+        trained_on="vimeo90k/bd_x4",
+        options={"temporal_padding": 3},
+        reported=measured(udm10__bd_x4=(40.0640, 0.9697), vimeo90k__bd_x4=(37.7573, 0.9517), vid4__bd_x4=(28.2464, 0.8612)),
+        source=SOURCE,
+    ),
+}
 
 
 @register("iconvsr")

@@ -16,3 +16,8 @@ if importlib.util.find_spec("cv2") is None:
     if not _python.exists() or Path(sys.executable) == _python:
         sys.exit("error: this Python lacks the project's packages: run `make setup`, then `source .venv/bin/activate`.")
     os.execv(_python, [str(_python), *sys.orig_argv[1:]])
+
+if sys.argv[0] == "-m":  # Python looks for the stage to run: what its imports meet is told as what its work does
+    from pipelines.faults import excepthook
+
+    sys.excepthook = excepthook

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pipelines import params
-from pipelines.errors import VSRError
+from pipelines.faults import translate_errors
 from pipelines.runtime import lineage
 
 ROOT = params.ROOT
@@ -18,17 +17,13 @@ ROOT = params.ROOT
 def main(work: Callable[[argparse.Namespace], None], *arguments: str, about: str) -> None:
     """Run a stage from the command line: `python -m stages.<stage> --<argument> NAME …`.
 
-    Exits with status 1 and one sentence when something the user can mend is wrong.
+    Exits with status 1 and one sentence when something the user can mend is wrong, see `translate_errors`.
     """
     parser = argparse.ArgumentParser(description=about)
     for argument in arguments:
         parser.add_argument(f"--{argument}", required=True, metavar="NAME")
-    try:
+    with translate_errors():
         work(parser.parse_args())
-    except VSRError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: what is finished is kept, the same command goes on from there.")
 
 
 def begin(name: str) -> lineage.Stage:
@@ -48,14 +43,6 @@ def data(*parts: str) -> Path:
     return ROOT.joinpath("data", *parts)
 
 
-def prior_store(kind: str, frames: str, name: str) -> Path:
-    """Where a prior lies.
-
-    Args:
-        kind: `masks`, `flow`, or `rendered` for what rendered footage brings.
-        frames: that it is of, `lr/<corpus>/<degradation>` or `hr/<corpus>`.
-        name: its own.
-    """
-    if kind == "rendered":
-        return data("priors", name, frames.removeprefix("lr/"))
-    return data({"masks": "masks", "flow": "flows"}[kind], frames, name)
+def prior_store(prior: str, frames: str) -> Path:
+    """Where a prior lies, of frames that are `lr/<corpus>/<degradation>` or `hr/<corpus>`."""
+    return data("priors", prior, frames)

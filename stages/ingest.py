@@ -22,7 +22,7 @@ def ingest(arguments: Namespace) -> None:
     outputs: dict[str, storing.Output] = {"hr": (data("hr", name), ["rgb"]), "truth": (data("truth", name), None)}
     rendered: dict[str, storing.Output] = {
         "lr": (data("lr", name, params.RENDERED), ["rgb"]),
-        "buffers": (prior_store("rendered", f"lr/{name}/{params.RENDERED}", params.RENDERED), None),
+        "buffers": (prior_store(params.RENDERED, f"lr/{name}/{params.RENDERED}"), None),
     }
     with connect():
         for what, found, stores in (("", clips, outputs), (" rendered", small, rendered)):

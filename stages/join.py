@@ -6,7 +6,8 @@ import json
 import shutil
 from argparse import Namespace
 
-from pipelines import params, whole
+from pipelines import params
+from pipelines.atomic import atomic_folder
 from pipelines.training import product
 from stages.common import data, main
 
@@ -22,7 +23,7 @@ def run(arguments: Namespace) -> None:
         "notes": [f"{part['name']}: {note}" for part in parts.values() for note in part["notes"]],
         "parts": [{**part, "file": file} for file, part in parts.items()],
     }
-    with whole.folder(data("trained", name)) as building:
+    with atomic_folder(data("trained", name)) as building:
         for file, folder in zip(parts, folders.values(), strict=True):
             shutil.copyfile(folder / product.WEIGHTS, building / file)
         (building / product.RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from functools import partial
 
-from pipelines import networks, params
+from pipelines import networks, params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.training import product
 from pipelines.training.flow import flow_task
 from stages.common import begin, data, end, main
@@ -20,7 +19,8 @@ def run(arguments: Namespace) -> None:
     start = params.entry("start", params.load().starts, name)
     if (start.training is None) == (start.weights is None):
         raise VSRError(f"params.yaml: starts.{name} has to have either `training` or `weights`: give one of them.")
-    record = {"name": name, "method": start.network, "trained_on": None, "params": flat(start.model_dump())}
+    chosen = start.model_dump(exclude={"sha256"})
+    record = {"name": name, "method": start.network, "trained_on": None, "params": flat(chosen)}
     out = data("trained", name)
     if start.training:
         stage = begin(f"start@{name}")
@@ -32,9 +32,11 @@ def run(arguments: Namespace) -> None:
         train(stage, build, start.training, network, record, out)
     else:
         assert start.weights
-        network = networks.load_as(weights.resolve(start.weights), start.network, start.options)
+        path = weights.checkpoint(start.weights, start.sha256)
+        network = networks.load_as(path, start.network, start.options)
         stage = begin(f"start@{name}")
-        record |= {"run_key": stage.run_key, "notes": [f"flow network with the published parameters {start.weights}"]}
+        record |= {"run_key": stage.run_key, "notes": [f"flow network with {weights.described(start.weights)}"]}
+        record |= {"params": flat({**chosen, **weights.recorded(start.weights, path)})}
         product.write(out, network, record)
     end(stage)
 

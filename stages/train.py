@@ -1,4 +1,4 @@
-"""Train: one experiment, a method on a pair, with masks of it, or at any scale."""
+"""Train: one experiment, a method on a pair or on HR clips that are degraded in the step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from pipelines import networks, params
 from pipelines.errors import VSRError
-from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
+from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
-from pipelines.training.any_scale import any_scale_task
+from pipelines.params.references import IN_STEP, NO_PRIOR
+from pipelines.training import objective
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
@@ -25,13 +26,14 @@ def run(arguments: Namespace) -> None:
     """Make `data/trained/<experiment>`."""
     name = arguments.experiment
     loaded = params.load()
-    experiment = params.entry("experiment", loaded.trained, name)
+    experiment = params.entry("experiment", loaded.experiments, name)
     profile = loaded.methods[experiment.method][experiment.profile]
     training = experiment.training(profile)
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
-    stage = begin(f"{_stage(experiment)}@{name}")
+    frozen = objective.backbones(training.losses)  # they are there, or it ends here
+    stage = begin(f"train@{name}")
     start = data("trained", experiment.start)
     build, facts = task_of(experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
@@ -49,6 +51,8 @@ def run(arguments: Namespace) -> None:
         "corpus": experiment.corpus,
         **facts,
         "random": beginning.random,
+        "precision": training.precision,
+        "frozen": frozen,
         "notes": notes,
         "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }
@@ -56,15 +60,8 @@ def run(arguments: Namespace) -> None:
     end(stage)
 
 
-def _stage(experiment: Experiment | AnyScale) -> str:
-    """The stage of dvc.yaml that trains it."""
-    if isinstance(experiment, Guided):
-        return "train_guided"
-    return "train_any_scale" if isinstance(experiment, AnyScale) else "train"
-
-
 def task_of(
-    experiment: Experiment | AnyScale, profile: Profile, training: Training, start: Path
+    experiment: Experiment, profile: Profile, training: Training, start: Path
 ) -> tuple[Callable[[], Task], dict[str, Any]]:
     """What makes the task inside a worker, and what the network's record says of its data.
 
@@ -73,16 +70,18 @@ def task_of(
         start: the folder of the network that it begins with.
     """
     method, options, hr = experiment.method, profile.options, data("hr", experiment.corpus)
-    if isinstance(experiment, AnyScale):
-        assert training.scales is not None  # params.yaml has been checked
-        scales = f"any scale ({training.scales.low:g} to {training.scales.high:g})"
-        return partial(any_scale_task, method, options, training, hr, start), {"trained_on": f"{experiment.corpus}/{scales}"}
+    if experiment.degradation == IN_STEP:
+        scales = training.scales
+        degraded = f"any scale ({scales.low:g} to {scales.high:g})" if scales else IN_STEP
+        build = partial(restoration_task, method, options, training, hr, None, start)
+        return build, {"trained_on": f"{experiment.corpus}/{degraded}"}
     lr = data("lr", experiment.corpus, experiment.degradation)
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
-    if isinstance(experiment, Guided):
-        priors["masks"] = prior_store("masks", f"lr/{experiment.corpus}/{experiment.degradation}", experiment.masks)
-        facts["prior"] = learnt_with("masks", experiment.masks, priors["masks"])
+    if experiment.prior != NO_PRIOR:
+        store = prior_store(experiment.prior, f"lr/{experiment.corpus}/{experiment.degradation}")
+        priors = {name: store for name in networks.create(method, **options).priors}
+        facts["prior"] = learnt_with(experiment.prior, store, params.load())
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

@@ -12,8 +12,10 @@ from pipelines.params import Schedule
 from pipelines.runtime import tracking, trainer
 from pipelines.runtime.cluster import connect
 from pipelines.runtime.lineage import Stage
+from pipelines.runtime.outbox import Outbox
 from pipelines.training import product
-from pipelines.training.loop import Task, kept, load
+from pipelines.training.loop import Task
+from pipelines.training.state import final_weights, load
 from stages import tracked
 from stages.common import ROOT
 
@@ -33,20 +35,17 @@ def train(
     """Train to the end, or go on to it, and leave the network in `out`.
 
     Raises:
-        VSRError: MLflow does not answer, or the training fails.
+        VSRError: MLflow does not answer before or after the training, or the training fails.
     """
     tracking.preflight()
     record = {**record, "run_key": stage.run_key}
     with connect():
         run = tracked.training(record, stage.inputs, params.load())
-        try:
+        with run.working():
             state = load(trainer.run(build, schedule, name=stage.run_key, storage=stage.work.parent, tracker=run))
-        except BaseException:
-            run.finish("FAILED")
-            raise
-    network.load_state_dict(kept(state))
-    record = product.write(out, network, record)
-    # What restores clips is registered; a flow network is only a part of it.
-    registered = tracked.MODEL if network.restores else None
-    run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"], registered=registered)
-    run.finish("FINISHED")
+            network.load_state_dict(final_weights(state))
+            record = product.write(out, network, record)
+            Outbox(run, stage.work / trainer.UNSENT).empty()
+            # What restores clips is registered; a flow network is only a part of it.
+            registered = tracked.MODEL if network.restores else None
+            run.model(record["name"], str((out / product.WEIGHTS).relative_to(ROOT)), record["sha256"], registered=registered)

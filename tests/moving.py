@@ -13,6 +13,8 @@ HEIGHT, WIDTH, FRAMES = 64, 96, 6
 MOTION = np.array([1.75, -1.25])
 """Pixels per frame to the right and down that the picture below moves by."""
 
+ADAM = {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}
+
 SPLITS = {"a": "train", "b": "train", "v": "validation"}
 
 
@@ -74,14 +76,21 @@ def masks_store(lr: Store, path: Path) -> Store:
 
 
 def schedule(**changes: object) -> Schedule:
-    values = {"iterations": 4, "batch": 4, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-5}
-    return Schedule(**{**values, "clip_gradients": None, "validate_every": 2, "seed": 0, **changes})  # type: ignore[arg-type]
+    values: dict[str, object] = {"iterations": 4, "batch": 4, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-5}
+    values |= {"optimiser": ADAM, "precision": "float32", "clip_gradients": None, "ema": None, "validate_every": 2, "seed": 0}
+    return Schedule(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def training(**changes: object) -> Training:
     """A recipe with a flow network that stands still for two steps and then learns at half the rate."""
-    values = {**schedule().model_dump(), "initial": "default", "parts": flow(2, 0.5), "reduction": "mean", "ema": 0.9}
+    values = {**schedule().model_dump(), "initial": "default", "parts": flow(2, 0.5), "losses": losses()}
+    values |= {"mirror": False, "recompute": False, "ema": 0.9}
     return Training(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def losses(reduction: str = "mean") -> list[dict[str, object]]:
+    """`losses` of a recipe, a Charbonnier loss alone."""
+    return [{"kind": "charbonnier", "weight": 1, "reduction": reduction}]
 
 
 def flow(frozen: int, rate: float) -> list[dict[str, object]]:

@@ -116,9 +116,9 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     from skimage.segmentation import felzenszwalb
 
     source, weights = put(tmp_path / "lr", moving(3, 24, 32)), _guided(tmp_path)
-    words = ("--method", "seem_basicvsr", "--weights", weights, "--prior", "parallax_bi_x4")
+    words = ("--method", "seem_basicvsr", "--weights", weights, "--prior", "segments")
     assert vsr("restore", source, tmp_path / "sr", *words).code == 0
-    model = params.load().masks["parallax_bi_x4"].model
+    model = params.load().priors["segments"]
     planes = torch.zeros(1, 3, 64, 24, 32)
     for t, frame in enumerate(pngs(source)):
         labels = felzenszwalb(frame, scale=model.scale, sigma=model.sigma, min_size=model.min_size, channel_axis=-1)
@@ -210,14 +210,14 @@ def test_another_prior_than_that_of_the_training_is_refused(vsr: Vsr, tmp_path: 
             "48 pixels restored to 101 cannot be cut into tiles of 40",
         ),
         (lambda tmp, tiny: ["bicubic", "--precision", "bf16"], "unknown precision 'bf16': did you mean 'bfloat16'"),
-        (lambda tmp, tiny: ["bicubic", "--prior", "parallax_bi_x4"], "bicubic sees no prior of the frames: leave --prior out"),
+        (lambda tmp, tiny: ["bicubic", "--prior", "segments"], "bicubic sees no prior of the frames: leave --prior out"),
         (
             lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp)],
-            "guided by masks: name what makes them with --prior, one of .*parallax_bi_x4",
+            "guided by masks: name what makes them with --prior, one of segments",
         ),
         (
-            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--prior", "paralax_bi_x4"],
-            "unknown prior 'paralax_bi_x4': did you mean 'parallax_bi_x4'",
+            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--prior", "segment"],
+            "unknown prior 'segment': did you mean 'segments'",
         ),
         (
             lambda tmp, tiny: ["bicubic", "--weights", tiny],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.params.methods import published_profile
 from pipelines.report import comparable as deciding
-from pipelines.report.results import Cell, ClipScores, Scores
+from pipelines.results import Cell, ClipScores, Scores
 
 METHODS = {
     "bicubic": ("published",),
@@ -65,6 +65,11 @@ def test_published_parameters_on_the_published_set_are_comparable() -> None:
         ({"degradation": "bi_x2"}, "trained under bi_x4"),
         ({"degradation": "crf25_x4", "protocol": "compressed"}, "trained on vimeo90k, not on reds; trained under bi_x4"),
         ({"weights": "basicvsr_retired"}, "what the parameters basicvsr_retired were trained on is not known"),
+        ({"weights": "./basicvsr_reds4"}, "what the parameters ./basicvsr_reds4 were trained on is not known"),
+        (
+            {"weights": "edvr_m_reds4_without_tsa", "network": "edvr_m"},
+            "trained on reds, not on vimeo90k; the network has no TSA",
+        ),
         ({"weights": "raft_small"}, "what the parameters raft_small were trained on is not known"),
     ],
 )

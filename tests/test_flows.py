@@ -16,12 +16,12 @@ from torchvision.models import optical_flow
 
 from benchmarks.flows import warping_error
 from models.parts.resize import imresize
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
-from pipelines.priors import flows, weights
+from pipelines.metrics import luma
+from pipelines.priors import flows
 
 DIS = params.Dis(backend="dis", preset="medium", enlarge=1)
 RAFT = params.Raft(backend="raft", weights="raft_small", updates=12, enlarge=1, batch=4)
@@ -48,14 +48,14 @@ def raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> params.Raft:
 @pytest.fixture
 def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], torch.nn.Module]:
     """Makes a RAFT with random parameters the published one of its name, and returns it as torchvision has it."""
-    paths: dict[str, Path] = {}
-    monkeypatch.setattr(weights, "resolve", paths.__getitem__)
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
 
     def make(name: str) -> torch.nn.Module:
         torch.manual_seed(3)
         network = getattr(optical_flow, name)(weights=None).eval()
-        paths[name] = tmp_path / f"{name}.pth"
-        torch.save(network.state_dict(), paths[name])
+        torch.save(network.state_dict(), tmp_path / f"{name}.pth")
+        published = weights.Weights("https://nowhere.example/", {f"{name}.pth": None}, "none")
+        monkeypatch.setitem(weights.REGISTRY, name, published)
         return network
 
     return make

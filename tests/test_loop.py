@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from models.parts.deform import GuidedDeformConv
 from pipelines.clips.store import Store
+from pipelines.monitoring import Metrics
+from pipelines.monitoring.progress import Progress
 from pipelines.training import loop
 from pipelines.training.crops import Batch
 from pipelines.training.flow import HIDDEN_WEIGHT, FlowTask
-from pipelines.training.progress import Progress
 from pipelines.training.restoration import restoration_task
 
 
@@ -41,7 +42,9 @@ def pairs() -> Batch:
 
 def slope(batch: Batch) -> Tensor:
     network = Scaled()
-    FlowTask.loss(object.__new__(FlowTask), network, batch).backward()
+    task = object.__new__(FlowTask)
+    task.network = network
+    task.loss("flow", batch)["epe"].backward()
     assert network.factor.grad is not None
     return network.factor.grad
 
@@ -88,11 +91,11 @@ def test_samples_that_run_away_are_told_once(hr: Store, lr: Store) -> None:
         if isinstance(conv, GuidedDeformConv):
             nn.init.constant_(conv.conv_offset.bias, 80.0)  # type: ignore[arg-type]
             break
-    seen: list[loop.Metrics] = []
+    seen: list[Metrics] = []
     said: list[str] = []
     progress = Progress(recipe.iterations, said.append)
 
-    def log(step: int, metrics: loop.Metrics) -> None:
+    def log(step: int, metrics: Metrics) -> None:
         seen.append(metrics)
         progress.log(step, metrics)
 

@@ -21,13 +21,13 @@ from models.parts.blocks import SubPixelNetwork
 from models.parts.deform import SecondOrderDeformAlignment
 from models.parts.edvr import EDVR
 from models.parts.recurrent import RecurrentFeatures
-from models.parts.registry import NETWORKS
+from models.parts.registry import kind
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
 from models.seem import PLANES, SEEM
-from pipelines.evaluation.cost import cost
-from pipelines.evaluation.restore import neighbours
 from pipelines.priors.kinds import KINDS
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import neighbours
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -63,11 +63,11 @@ TINY: dict[str, Options] = {
 CONTINUOUS: Options = {"lps": False, "gate": False, "gps": False}
 """Of DCGU, without what it chooses: other points for a difference in the last digits."""
 
-RESTORING = [name for name in models.names() if NETWORKS[name].restores]
+RESTORING = [name for name in models.names() if kind(name).restores]
 
 
 def of_kind(*kinds: type, but: tuple[str, ...] = ()) -> list[str]:
-    return [name for name in RESTORING if issubclass(NETWORKS[name], kinds) and not name.endswith(but)]
+    return [name for name in RESTORING if issubclass(kind(name), kinds) and not name.endswith(but)]
 
 
 def small(name: str, **options: object) -> Network:
@@ -128,15 +128,15 @@ def test_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("name", RESTORING)
 def test_the_call_is_what_attributes_say(name: str) -> None:
-    kind = NETWORKS[name]
-    assert set(kind.priors) <= set(KINDS)
-    _, clip, *keywords = inspect.signature(kind.forward).parameters.values()
+    known = kind(name)
+    assert set(known.priors) <= set(KINDS)
+    _, clip, *keywords = inspect.signature(known.forward).parameters.values()
     assert clip.name == "clip" and all(keyword.kind == keyword.KEYWORD_ONLY for keyword in keywords)
-    flow = ["flow"] * issubclass(kind, RecurrentFeatures)
-    assert sorted(keyword.name for keyword in keywords) == sorted([*kind.priors, *flow, *["size"] * kind.any_scale])
+    flow = ["flow"] * issubclass(known, RecurrentFeatures)
+    assert sorted(keyword.name for keyword in keywords) == sorted([*known.priors, *flow, *["size"] * known.any_scale])
     network = small(name)
     inputs = example(network)
-    if not kind.any_scale:
+    if not known.any_scale:
         with pytest.raises(TypeError, match="size"):
             run(network, inputs, size=(20, 30))
         return
@@ -163,7 +163,7 @@ def test_impossible_options(name: str) -> None:
     with torch.device("meta"):
         with pytest.raises(ValueError, match=f"unknown option of {name} 'nonsense'"):
             models.create(name, nonsense=1)
-        for option, parameter in inspect.signature(NETWORKS[name]).parameters.items():
+        for option, parameter in inspect.signature(kind(name)).parameters.items():
             wrong = {bool: ["yes"], int: [0, -1, 2.5], str: ["nonsense"]}.get(type(parameter.default), [])
             for value in wrong if name != "bicubic" else [0, -1]:
                 with pytest.raises(ValueError, match=f"{option}|'{value}'"):
@@ -245,7 +245,7 @@ def test_the_gpu_gives_what_the_cpu_does(name: str) -> None:
 # ---------------------------------------------------------------- flow that is given
 
 
-RECURRENT_NAMES = [name for name in RESTORING if issubclass(NETWORKS[name], RecurrentFeatures)]
+RECURRENT_NAMES = [name for name in RESTORING if issubclass(kind(name), RecurrentFeatures)]
 
 
 def flow_prior(network: Network, clip: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ def test_its_own_flow_given_restores_the_same_frames(name: str) -> None:
     given = models.create(name, **TINY[name], flow="given").eval().double()
     state = {key: value for key, value in own.state_dict().items() if not key.startswith("spynet.")}
     given.load_state_dict(state)
-    assert given.priors == (*NETWORKS[name].priors, "flow") and NETWORKS[name].priors == own.priors
+    assert given.priors == (*kind(name).priors, "flow") and kind(name).priors == own.priors
     flow = flow_prior(own, inputs[0])
     assert torch.equal(run(given, [*inputs, flow]), expected)
     assert not torch.equal(run(given, [*inputs, 0 * flow]), expected)

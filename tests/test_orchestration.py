@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,13 +46,26 @@ stages:
       cmd: echo ${item} > net_${item}
       deps: [work.py]
       outs: ["net_${item}"]
-  evaluate:
+  restore:
     matrix:
       method: [first, second]
       degradation: [x2, x4]
-    cmd: mkdir -p results && cp net_${item.method} results/${item.method}_${item.degradation}
+    cmd: cp net_${item.method} restored_${item.method}_${item.degradation}
     deps: ["net_${item.method}"]
+    outs: ["restored_${item.method}_${item.degradation}"]
+  score:
+    matrix:
+      method: [first, second]
+      degradation: [x2, x4]
+    cmd: mkdir -p results && cp restored_${item.method}_${item.degradation} results/${item.method}_${item.degradation}
+    deps: ["restored_${item.method}_${item.degradation}"]
     outs: ["results/${item.method}_${item.degradation}"]
+  measure:
+    foreach: [first, second]
+    do:
+      cmd: mkdir -p results && cp net_${item} results/${item}_measured
+      deps: ["net_${item}"]
+      outs: ["results/${item}_measured"]
   report:
     cmd: cat results/* > report
     deps: [results]
@@ -61,6 +76,17 @@ import sys
 if sys.argv[2] == "13":
     sys.exit("error: thirteen.")
 print(*sys.argv[1:])
+"""
+SLOW = """
+import pathlib, sys, time
+from pipelines.faults import translate_errors
+path = pathlib.Path(f"working-{sys.argv[1]}")
+path.touch()
+try:
+    with translate_errors():
+        time.sleep(300)
+finally:
+    path.unlink()
 """
 
 
@@ -145,17 +171,41 @@ def test_only_what_is_stale_and_asked_for_runs(root: Path, capsys: pytest.Captur
         repro(root, jobs=1, targets=["make@onne"])
 
 
-def test_a_method_is_made_evaluated_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dvc.yaml").write_text(METHODS)
     assert repro(root, jobs=2, targets=["first"])
-    assert set(locked(root)) == {"train@first", "evaluate@first-x2", "evaluate@first-x4", "report"}
-    assert (root / "report").read_text() == "first\n" * 2
+    assert set(locked(root)) == {
+        *("train@first", "measure@first", "report"),
+        *(f"{group}@first-{degradation}" for group in ("restore", "score") for degradation in ("x2", "x4")),
+    }
+    assert (root / "report").read_text() == "first\n" * 3
     capsys.readouterr()
     assert repro(root, jobs=2, targets=["first"])
     assert capsys.readouterr().out == "Everything is up to date.\n"
     (root / "report").unlink()
     assert repro(root, jobs=2, targets=["first", "train@second"])
-    assert (root / "report").read_text() == "first\n" * 2 and set(locked(root)) >= {"report", "train@second"}
-    assert not any(stage.startswith("evaluate@second") for stage in locked(root))
+    assert (root / "report").read_text() == "first\n" * 3 and set(locked(root)) >= {"report", "train@second"}
+    assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_an_interruption_ends_the_stages_that_run(root: Path, stop: signal.Signals) -> None:
+    """The command alone gets the signal; its stages end by theirs, and clean up."""
+    (root / "work.py").write_text(SLOW)
+    command = [
+        sys.executable,
+        "-c",
+        "from pathlib import Path; from pipelines.faults import translate_errors; from pipelines.runtime.repro import repro\n"
+        "with translate_errors(): repro(Path.cwd(), 2)",
+    ]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while len(list(root.glob("working-*"))) < 2:
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            time.sleep(0.05)
+        process.send_signal(stop)
+        shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in shown and shown.splitlines()[-1].startswith("interrupted: ")
+    assert not list(root.glob("working-*")) and not (root / "dvc.lock").exists()

@@ -173,7 +173,7 @@ def test_normals_in_the_world_s_axes_are_not_turned(frames: list[dict[str, np.nd
         priors = {"normals": stores[axes]}
         return PairCrops(lr, lr, split="train", crop=32, clip_length=3, seed=0, priors=priors, flips=flips)
 
-    with pytest.raises(VSRError, match="in the world's axes, which do not turn with a flipped crop: set `flips: false`"):
+    with pytest.raises(VSRError, match="in the world's axes, which do not turn with a flipped crop: set `upright: true`"):
         crops("world", True)
     whole = np.stack([kinds.planes(KINDS["normals"], frame) for frame in frames])
 

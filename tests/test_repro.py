@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import choices
 import psutil
 import pytest
 import yaml
 
+from pipelines import results
 from pipelines.clips.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +37,9 @@ class Project:
         self.environment["PYTHONPATH"] = str(root)
 
     def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        path = self.root / "params.yaml"
-        loaded = yaml.safe_load(path.read_text())
-        edit(loaded)
-        path.write_text(yaml.safe_dump(loaded, sort_keys=False))
+        tree = choices.shipped(self.root)
+        edit(tree)
+        choices.put(self.root, tree)
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -77,9 +78,18 @@ def tiny(params: dict[str, Any]) -> None:
     """Seconds instead of minutes, a network of each kind: sizes and steps that prove nothing but that it works."""
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
-    training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}], "reduction": "mean"}
+    training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
     training |= {"iterations": 6, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6, "ema": 0.9}
-    training |= {"clip_gradients": 1.0, "validate_every": 3, "seed": 0}
+    training |= {
+        "clip_gradients": 1.0,
+        "validate_every": 3,
+        "seed": 0,
+        "precision": "float32",
+        "mirror": False,
+        "recompute": False,
+    }
+    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}]}
+    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}}
     options = {"channels": 4, "blocks": 1, "base": "bicubic"}
     enlarging = {**options, "upsample_channels": 4}
     params["methods"] = {
@@ -87,25 +97,26 @@ def tiny(params: dict[str, Any]) -> None:
         "basicvsr": {"small": {"options": enlarging, "training": training}},
         "seem_basicvsr": {"small": {"options": enlarging, "training": training}},
         "basicvsr_dcgu": {
-            "small": {"options": {**options, "hidden": 16}, "training": {**training, "scales": {"low": 1, "high": 4}}}
+            "small": {
+                "options": {**options, "hidden": 16},
+                "training": {**training, "degradation": [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]},
+            }
         },
     }
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
     params["starts"] = {"spynet_parallax": start}
     start["training"] |= {"iterations": 2, "batch": 2, "crop": 32, "validate_every": 2}
-    made = {"profile": "small", "corpus": "parallax", "start": "spynet_parallax"}
-    pair = {**made, "degradation": "bi_x4"}
-    params["experiments"] = {"basicvsr_bi": {**pair, "method": "basicvsr"}}
+    made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "prior": "none", "start": "spynet_parallax"}
+    params["experiments"] = {
+        "basicvsr_bi": {**made, "method": "basicvsr"},
+        "seem": {**made, "method": "seem_basicvsr", "prior": "segments", "start": "both"},
+        "dcgu": {**made, "method": "basicvsr_dcgu", "degradation": "in_step", "start": "scratch"},
+    }
     params["joins"] = {"both": {"first": "spynet_parallax", "second": "basicvsr_bi"}}
-    params["guided"] = {"seem": {**pair, "method": "seem_basicvsr", "masks": "parallax_bi_x4", "start": "both"}}
-    params["any_scale"] = {"dcgu": {**made, "method": "basicvsr_dcgu", "start": "scratch"}}
-    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published"}}
-    for prior in ("masks", "flows"):
-        params[prior] = {"parallax_bi_x4": params[prior]["parallax_bi_x4"]}
+    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
     params["degradations"] = ["bi_x4", "bi_x2_5"]
-    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "window": 100, "overlap": 10}
-    pairs = {"degradations": ["bi_x4"], "guided": ["bi_x4"], "any_scale": ["bi_x2_5"]}
-    params["tests"] = {"corpora": {"parallax": test}, **pairs}
+    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "passes": {"window": 100, "overlap": 10}}
+    params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4", "bi_x2_5"]}
     methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
     shown = {"title": "All", "methods": methods, "corpora": ["parallax"], "degradations": ["bi_x4", "bi_x2_5"]}
     params["suites"] = {"all": shown}
@@ -134,7 +145,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 EVALUATED = {
     "basicvsr_bi": ["bi_x4"],
     "seem": ["bi_x4"],
-    "dcgu": ["bi_x2_5"],
+    "dcgu": ["bi_x4", "bi_x2_5"],
     "bicubic": ["bi_x4", "bi_x2_5"],
 }
 
@@ -147,8 +158,15 @@ def test_every_layer_has_left_its_mark(project: Project) -> None:
             assert metrics["applicable"] and metrics["protocols"]["y"]["frames"] == 6, (method, degradation)
         assert f'<tr data-method="{method}">' in page
     evaluated = [f"{method} on parallax/{each}" for method, degradations in EVALUATED.items() for each in degradations]
-    networks, priors = ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"], ["flows@parallax_bi_x4", "masks@parallax_bi_x4"]
-    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *priors, "report"}
+    networks, priors = (
+        ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"],
+        ["flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4"],
+    )
+    measured = [f"{method} on parallax" for method in EVALUATED]
+    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *measured, *priors, "report"}
+    for method in EVALUATED:
+        cost, timing = results.read_measured(project.root / "results" / method / "parallax" / "_measured")
+        assert cost and timing and cost.lr == timing.lr == (16, 24)
     assert not list((project.root / ".vsr" / "work").iterdir())
 
 
@@ -171,14 +189,17 @@ def test_what_stages_side_by_side_left_is_up_to_date_for_dvc(project: Project) -
 
 
 def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(project: Project, tmp_path: Path) -> None:
-    stage, path = "evaluate_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
+    stage, path = "score_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
     params, plain = (project.root / "params.yaml").read_bytes(), json.loads(path.read_text())
 
     def measure(*metrics: str) -> None:
         project.change(lambda params: params["tests"]["corpora"]["parallax"].update(metrics=list(metrics)))
 
     measure("psnr", "niqe", "tof_farneback")
-    shown = project.run("dvc", "repro", "--single-item", stage, XDG_CACHE_HOME=str(tmp_path))
+    changed = json.loads(project.run("dvc", "status", "--json"))
+    assert {name.partition("@")[0] for name in changed} == {"score", "score_guided", "score_any_scale", "score_baseline"}
+    shown = project.run("dvc", "repro", stage, XDG_CACHE_HOME=str(tmp_path))
+    assert stages_run(shown) == {stage}  # nothing is restored
     found = json.loads(path.read_text())["protocols"]
     (clip,) = found["y"]["clips"]
     assert found["y"]["metrics"]["psnr"] == plain["protocols"]["y"]["metrics"]["psnr"]
@@ -205,7 +226,7 @@ def test_outputs_name_no_machine(project: Project) -> None:
 
 
 def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
-    data = ["ingest@parallax", "masks@parallax_bi_x4", "flows@parallax_bi_x4"]  # degrade is below
+    data = ["ingest@parallax", "masks@segments_parallax_bi_x4", "flows@motion_parallax_bi_x4"]  # degrade is below
     before = {name: project.locked()[name] for name in data}
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *data, VSR_WORKERS="1")
     assert {name: project.locked()[name] for name in data} == before
@@ -213,8 +234,7 @@ def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
 
 def test_a_new_degradation_line_runs_only_its_stages(project: Project) -> None:
     project.change(lambda params: params["degradations"].append("realworld_x4"))  # everything is random in it
-    added = {"degrade@parallax-realworld_x4", "evaluate_baseline@bicubic-parallax-realworld_x4"}
-    assert stages_run(project.run("dvc", "repro")) == {*added, "report"}
+    assert stages_run(project.run("dvc", "repro")) == {"degrade@parallax-realworld_x4"}
     assert Store(project.root / "data/lr/parallax/realworld_x4").split("test")[0].attributes.width == 24
 
 
@@ -238,31 +258,52 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.01)
 
 
-def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
-    name, clips = "degrade@many-realworld_x4", 12
+MANY = 12
 
-    def add(params: dict[str, Any]) -> None:
-        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": clips}, "height": 128, "width": 192}
 
-    project.change(add)
-    project.run("dvc", "repro", "ingest@many")
-    work = project.root / ".vsr" / "work"
+def _killed_and_resumed(project: Project, name: str, finished: str, out: str) -> None:
+    """A stage over `MANY` clips is killed, goes on without those that are `finished` in its work folder, and leaves the bytes
+    that it leaves undisturbed."""
 
     def done() -> int:
-        return len(list(work.glob("*/lr/*.json")))
+        return len(list((project.root / ".vsr" / "work").glob(finished)))
 
     process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
     _wait_for(lambda: done() >= 3, process)
-    _stage_process(process, "stages.degrade").send_signal(signal.SIGKILL)
+    _stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
-    assert process.returncode != 0 and 3 <= kept < clips
-    assert not (project.root / "data/lr/many/realworld_x4").exists()
+    assert process.returncode != 0 and 3 <= kept < MANY
+    assert not (project.root / out).exists()
     output = project.run("dvc", "repro", "--single-item", name)
-    assert f"/{clips - kept} clips" in output
+    assert f"/{MANY - kept} clips" in output
     resumed = project.locked()[name]
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
     assert project.locked()[name] == resumed
+
+
+def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
+    def add(params: dict[str, Any]) -> None:
+        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": MANY}, "height": 128, "width": 192}
+
+    project.change(add)
+    project.run("dvc", "repro", "ingest@many")
+    _killed_and_resumed(project, "degrade@many-realworld_x4", "*/lr/*.json", "data/lr/many/realworld_x4")
+
+
+def test_killed_restore_and_score_stages_go_on_and_end_with_the_same_bytes(project: Project) -> None:
+    before = (project.root / "params.yaml").read_bytes()
+
+    def add(params: dict[str, Any]) -> None:
+        params["tests"]["corpora"]["many"] = params["tests"]["corpora"]["parallax"]
+
+    project.change(add)
+    try:
+        pair = "bicubic-many-realworld_x4"
+        _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/realworld_x4")
+        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored/*.pickle", "results/bicubic/many/realworld_x4")
+    finally:
+        (project.root / "params.yaml").write_bytes(before)
 
 
 def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> None:
@@ -293,7 +334,7 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
     [
         (
             lambda params: params["recipes"].update(bi_x4=[{"op": "bicubic", "scale": 0}]),
-            "'recipes.bi_x4.0.scale' is 0",
+            "recipes/degradations.yaml: 'bi_x4.0.scale' is 0",
         ),
         (lambda params: params["corpora"]["parallax"].update(widht=96), "did you mean 'width'?"),
     ],
@@ -301,13 +342,13 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 def test_bad_params_end_the_stage_with_one_sentence(
     project: Project, edit: Callable[[dict[str, Any]], None], sentence: str
 ) -> None:
-    before = (project.root / "params.yaml").read_text()
+    before = choices.shipped(project.root)
     project.change(edit)
     try:
         output = project.run(sys.executable, "-m", "stages.degrade", "--corpus", "parallax", "--degradation", "bi_x4", status=1)
         assert sentence in output and "Traceback" not in output and len(output.strip().splitlines()) == 1
     finally:
-        (project.root / "params.yaml").write_text(before)
+        choices.put(project.root, before)
 
 
 def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> None:
@@ -318,8 +359,8 @@ def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> 
     project.run("dvc", "checkout", name)
 
 
-def test_a_method_by_its_name_is_evaluated_and_reported(project: Project) -> None:
+def test_a_method_by_its_name_is_tested_and_reported(project: Project) -> None:
     output = project.run("vsr", "repro", "--jobs", "2", "longer")
-    assert "[evaluate@longer-parallax-bi_x4] done" in output and "@many" not in output
+    assert "[score@longer-parallax-bi_x4] done" in output and "[measure@longer-parallax] done" in output and "@many" not in output
     shown = (project.root / "report/results.csv").read_text()
     assert "longer" in shown and "bicubic,parallax,bi_x4" in shown

@@ -25,8 +25,8 @@ import models
 from models import Network
 from models.seem import PLANES, SEEM, Representation
 from pipelines.errors import VSRError
-from pipelines.evaluation.cost import cost
 from pipelines.priors.kinds import mask_planes
+from pipelines.restoring.cost import cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

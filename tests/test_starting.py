@@ -17,9 +17,8 @@ from torch import Tensor
 
 import models
 from models import Network
-from pipelines import params
+from pipelines import params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from pipelines.training.restoration import first_network, restoration_task
@@ -57,7 +56,7 @@ def test_a_flow_network_goes_into_its_place(tmp_path: Path) -> None:
         check(network, state, "spynet.")
     task = restoration_task("basicvsr", BASICVSR, training(parts=flow(2, 0.5)), *stores(tmp_path), start)
     check(task.network, state, "spynet.")
-    outer, inner = task.groups()
+    outer, inner = task.learners[0].groups
     assert sum(parameter.numel() for parameter in inner.parameters) == 1_440_300 and (inner.factor, inner.frozen) == (0.5, 2)
     assert len(outer.parameters) + len(inner.parameters) == len(list(task.network.parameters()))
 
@@ -298,6 +297,24 @@ def test_published_parameters_are_those_of_the_network_that_is_named(
     with pytest.raises(VSRError, match=r"mine\.pth looks like a checkpoint of basicvsr, not of edvr_m"):
         stage.run(Namespace(**{argument: fitting}))
     assert not (published / "trained" / other).exists()
+
+
+@pytest.mark.parametrize(("stage", "argument", "place"), [(adopt, "baseline", "baselines"), (starting, "start", "starts")])
+def test_a_file_is_taken_for_what_its_sha256_says(published: Path, stage: ModuleType, argument: str, place: str) -> None:
+    state = publish(published, "edvr_m", **EDVR)
+    path, sha256 = published / "mine.pth", weights.digest(published / "mine.pth")
+    tree = yaml.safe_load((published / "params.yaml").read_text())
+    entry = tree[place]["frames_3" if place == "baselines" else "start_frames_3"]
+    tree[place]["own"] = {**entry, "weights": str(path), "sha256": sha256[:12]}
+    (published / "params.yaml").write_text(yaml.safe_dump(tree))
+    stage.run(Namespace(**{argument: "own"}))
+    check(models.load(published / "trained" / "own" / product.WEIGHTS), state)
+    record = product.read(published / "trained" / "own")
+    assert (record["params"]["weights"], record["params"]["weights_sha256"]) == ("./mine.pth", sha256)
+    assert str(published) not in json.dumps(record) and "parameters of the file mine.pth" in record["notes"][0]
+    publish(published, "edvr_m", **EDVR | {"reconstruction_blocks": 2})
+    with pytest.raises(VSRError, match=rf"and params\.yaml says {sha256[:12]}: write the new one there"):
+        stage.run(Namespace(**{argument: "own"}))
 
 
 def test_a_flow_network_is_no_other(published: Path) -> None:

@@ -7,17 +7,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import choices
 import numpy as np
 import pytest
 import scipy.stats
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import VSRError
-from pipelines.params import ROOT, Params
-from pipelines.report.results import Cell
+from pipelines.params import Params
 from pipelines.report.statistics import Paired, over_seeds, paired, replicates, seed_of, spread, verdict
+from pipelines.results import Cell
 from pipelines.training.starting import Beginning
 from stages import train as stage
 
@@ -146,7 +146,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
 
 
 def _params(**experiments: dict[str, object]) -> Params:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = choices.shipped()
     first = tree["experiments"]["basicvsr_bi"]
     tree["experiments"] |= {name: {**first, **changes} for name, changes in experiments.items()}
     return Params.model_validate(tree)

@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.errors import VSRError
-from pipelines.params import Schedule
+from pipelines.monitoring import Images, Metrics
+from pipelines.params import Optimiser, Schedule
 from pipelines.runtime import trainer
 from pipelines.training import loop
 from pipelines.training.crops import Batch
+from pipelines.training.learners import Learner
+from pipelines.training.state import final_weights, load
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not have the tests on their path
 
@@ -42,13 +45,14 @@ class Line:
     folder: Path
     kill_at: int | None = None
     wrong_at: int | None = None
-    ema: float | None = None
     network: nn.Module = field(default_factory=lambda: nn.Linear(1, 1))
+    frozen: dict[str, str] = field(default_factory=dict)
+    views: tuple[int, ...] = (0,)
 
-    def groups(self) -> list[loop.Group]:
-        return [loop.Group(list(self.network.parameters()))]
+    def __post_init__(self) -> None:
+        self.learners = [Learner("line", self.network, SCHEDULE)]
 
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+    def batch(self, step: int, indices: Iterable[int], device: torch.device) -> Batch:
         rank = int(os.environ.get("RANK", 0))
         with (self.folder / f"steps-{rank}").open("a") as file:
             file.write(f"{step}\n")
@@ -57,14 +61,17 @@ class Line:
         x = torch.tensor([[float(step * 4 + index)] for index in indices]) / 20
         return {"x": x, "y": 3 * x + 1}
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return (network(batch["x"]) - batch["y"]).square().mean()
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
+        return {"square": (self.network(batch["x"]) - batch["y"]).square().mean()}
 
-    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
+    def validate(self, network: nn.Module, view: int, device: torch.device) -> float:
+        return float(network.weight)  # type: ignore[arg-type]
+
+    def summary(self, found: list[float], step: int) -> tuple[Metrics, Images]:
         if step == self.kill_at and not (self.folder / "killed").exists():
             (self.folder / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"slope": float(network.weight)}, {"dot": np.zeros((1, 1, 3), np.uint8)}  # type: ignore[arg-type]
+        return {"slope": found[0]}, {"dot": np.zeros((1, 1, 3), np.uint8)}
 
 
 @dataclass
@@ -83,7 +90,18 @@ class FileTracker:
 
 
 SCHEDULE = Schedule(
-    iterations=12, batch=4, crop=8, clip_length=2, rate=0.1, final_rate=0.01, clip_gradients=None, validate_every=4, seed=0
+    iterations=12,
+    batch=4,
+    crop=8,
+    clip_length=2,
+    rate=0.1,
+    final_rate=0.01,
+    optimiser=Optimiser(kind="adam", betas=(0.9, 0.99), decay=0),
+    precision="float32",
+    clip_gradients=None,
+    ema=None,
+    validate_every=4,
+    seed=0,
 )
 
 
@@ -111,11 +129,11 @@ def test_a_run_goes_on_whatever_stops_it(cluster: None, tmp_path: Path) -> None:
     assert steps()[16:] == list(range(8, 12)) and "going on from step 8/12" in said and said[-1].startswith("step 12/12")
     tracked = (tmp_path / "tracked").read_text().splitlines()
     assert {"12 gradient,loss,rate,steps_per_second", "12 validation/slope", "12 image dot"} <= set(tracked)
-    state = loop.load(final)
+    state = load(final)
     undisturbed = loop.fit(make(tmp_path), SCHEDULE)
     assert state["step"] == 12
-    for key, value in undisturbed["network"].items():
-        torch.testing.assert_close(state["network"][key], value, rtol=1e-4, atol=1e-5)
+    for key, value in final_weights(undisturbed).items():
+        torch.testing.assert_close(final_weights(state)[key], value, rtol=1e-4, atol=1e-5)
     # A finished run is not touched again: nothing could be built now.
     (tmp_path / "steps-0").unlink()
     assert trainer.run(partial(make, tmp_path), SCHEDULE, **arguments) == final  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, picture, schedule, store, training
+from moving import FRAMES, HEIGHT, MOTION, SPLITS, WIDTH, flow, losses, picture, schedule, store, training
 from torch import Tensor, nn
 
 import models
@@ -22,16 +22,20 @@ from models.parts.blocks import residual_blocks
 from models.parts.warp import flow_warp
 from pipelines.clips.store import Store, assemble
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics, validation
+from pipelines.monitoring.progress import Progress
 from pipelines.params import Period, Training
 from pipelines.priors.kinds import KINDS
-from pipelines.training import loop, validation
+from pipelines.training import loop
 from pipelines.training.crops import Batch, FlowCrops, Orientation, PairCrops
 from pipelines.training.flow import FlowTask, flow_task
 from pipelines.training.initial import stay_near_the_base
+from pipelines.training.learners import Learner
 from pipelines.training.losses import charbonnier, endpoint_error
-from pipelines.training.progress import Progress
 from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.schedules import cosine, rate
+from pipelines.training.sources import Stored
+from pipelines.training.state import State, final_weights, load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -81,14 +85,14 @@ def test_the_rate_restarts_with_every_period(periods: list[tuple[int, float]], f
             expected.append(cosines.get_last_lr()[0])
             optimiser.step()
             cosines.step()
-    assert [rate(recipe, step, factor) for step in range(iterations)] == pytest.approx(expected, rel=1e-6)
-    assert rate(recipe, iterations, factor) == pytest.approx(recipe.final_rate)
+    assert [rate(recipe, iterations, step, factor) for step in range(iterations)] == pytest.approx(expected, rel=1e-6)
+    assert rate(recipe, iterations, iterations, factor) == pytest.approx(recipe.final_rate)
 
 
 def test_without_periods_the_rate_is_one_cosine() -> None:
     recipe = schedule(iterations=7)
     for step in range(8):
-        assert rate(recipe, step, 0.5) == cosine(step, 7, recipe.rate * 0.5, recipe.final_rate)
+        assert rate(recipe, 7, step, 0.5) == cosine(step, 7, recipe.rate * 0.5, recipe.final_rate)
 
 
 def test_charbonnier_is_its_closed_form() -> None:
@@ -269,7 +273,17 @@ class Small(models.Network):
 
 def small_task(hr: Store, lr: Store, recipe: Training) -> Restoration:
     torch.manual_seed(0)
-    return Restoration(Small(), recipe, hr, lr)
+    return Restoration(Small(), recipe, Stored(recipe, hr, lr))
+
+
+def plain(state: State) -> dict[str, Tensor]:
+    """The weights of a restorer that are not averaged."""
+    return state["learners"]["restorer"]["network"]
+
+
+def validated(task: loop.Task, network: nn.Module, step: int) -> tuple[Metrics, Images]:
+    """What the loop makes of all views."""
+    return task.summary([task.validate(network, view, torch.device("cpu")) for view in task.views], step)
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -280,17 +294,18 @@ def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: P
     """Interrupted before the thaw of the flow network, at it and after it."""
     recipe = training(iterations=8, parts=flow(4, 0.5), clip_gradients=0.1)
 
-    def keep(step: int, state: loop.State) -> None:
-        loop.save(state, tmp_path / f"{step}.pt")
+    def keep(step: int, state: State) -> None:
+        save(state, tmp_path / f"{step}.pt")
 
     whole = loop.fit(small_task(hr, lr, recipe), recipe, on_checkpoint=keep)
     for step in (2, 4, 6, 8):
-        saved = loop.load(tmp_path / f"{step}.pt")
+        saved = load(tmp_path / f"{step}.pt")
         assert saved["step"] == step
         resumed = loop.fit(small_task(hr, lr, recipe), recipe, resume=saved)
-        assert equal(resumed["network"], whole["network"]) and equal(resumed["average"], whole["average"])
+        assert equal(plain(resumed), plain(whole)) and equal(final_weights(resumed), final_weights(whole))
     assert not list(tmp_path.glob("*.partial"))
-    assert equal(loop.kept(whole), whole["average"]) and not equal(whole["average"], whole["network"])
+    average = whole["learners"]["restorer"]["average"]
+    assert equal(final_weights(whole), average) and not equal(average, plain(whole))
 
 
 def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) -> None:
@@ -314,18 +329,18 @@ def test_the_average_is_its_recurrence(hr: Store, lr: Store) -> None:
     task = small_task(hr, lr, recipe)
     expected = copy.deepcopy(task.network.state_dict())
 
-    def follow(step: int, metrics: loop.Metrics) -> None:
+    def follow(step: int, metrics: Metrics) -> None:
         for key, value in task.network.state_dict().items():
             expected[key] = 0.8 * expected[key] + 0.2 * value
 
     state = loop.fit(task, recipe, on_log=follow)
-    for key, value in state["average"].items():
+    for key, value in final_weights(state).items():
         torch.testing.assert_close(value, expected[key])
 
 
 def test_validation_is_that_of_the_kept_weights_on_schedule(hr: Store, lr: Store) -> None:
     recipe = training(iterations=5, validate_every=2)
-    validated: dict[int, tuple[loop.Metrics, loop.Images]] = {}
+    validated: dict[int, tuple[Metrics, Images]] = {}
     saved: list[int] = []
     task = small_task(hr, lr, recipe)
     loop.fit(
@@ -398,14 +413,16 @@ def test_of_many_test_clips_the_first_are_validated(
     kept: list[validation.Compared] = []
     images = validation.images
 
-    def look(found: list[validation.Compared], step: int) -> loop.Images:
+    def look(found: list[validation.Compared], step: int) -> Images:
         kept.extend(found)
         return images(found, step)
 
     monkeypatch.setattr(validation, "images", look)
     network = Enlarged()
     with torch.no_grad():
-        metrics, shown = Restoration(network, training(parts=[]), hr, lr).validate(network, torch.device("cpu"), 0)
+        recipe = training(parts=[])
+        task = Restoration(network, recipe, Stored(recipe, hr, lr))
+        metrics, shown = validated(task, network, 0)
     assert network.restored == seen and metrics["gain"] == 0
     assert metrics["psnr"] == pytest.approx(np.mean([bicubic_psnr(hr, lr, name) for name in names[:seen]]), abs=1e-6)
     assert [bool(one.frames) for one in kept] == [True] * 2 + [False] * (seen - 2)
@@ -416,21 +433,23 @@ def test_of_many_test_clips_the_first_are_validated(
 class Broken:
     """A task whose loss is not a number."""
 
-    ema = None
+    frozen: dict[str, str] = {}
+    views: tuple[()] = ()
 
     def __init__(self) -> None:
         self.network = nn.Linear(1, 1)
+        self.learners = [Learner("line", self.network, schedule())]
 
-    def groups(self) -> list[loop.Group]:
-        return [loop.Group(list(self.network.parameters()))]
-
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
+    def batch(self, step: int, indices: Iterable[int], device: torch.device) -> Batch:
         return {"x": torch.full((len(list(indices)), 1), math.nan if step == 2 else 1.0)}
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return network(batch["x"]).square().mean()
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
+        return {"square": self.network(batch["x"]).square().mean()}
 
-    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[loop.Metrics, loop.Images]:
+    def validate(self, network: nn.Module, view: object, device: torch.device) -> None:
+        """There is nothing to validate."""
+
+    def summary(self, found: list[None], step: int) -> tuple[Metrics, Images]:
         return {}, {}
 
 
@@ -449,10 +468,10 @@ def test_states_that_are_not_of_this_run(hr: Store, lr: Store, tmp_path: Path) -
     with pytest.raises(VSRError, match="disagree on `ema`"):
         loop.fit(small_task(hr, lr, training(ema=None)), training(ema=None), resume=state)
     with pytest.raises(VSRError, match="of another network"):
-        loop.fit(Broken(), schedule(), resume={**state, "average": None})
+        loop.fit(Broken(), schedule(), resume=state)
     (tmp_path / "torn.pt").write_bytes(b"PK torn")
     with pytest.raises(VSRError, match="cannot be read"):
-        loop.load(tmp_path / "torn.pt")
+        load(tmp_path / "torn.pt")
 
 
 def _rank(rank: int, folder: Path, recipe: Training) -> None:
@@ -460,12 +479,12 @@ def _rank(rank: int, folder: Path, recipe: Training) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     task = small_task(Store(folder / "hr"), Store(folder / "lr"), recipe)
     state = loop.fit(task, recipe, rank=rank, world=2)
-    loop.save(state, folder / f"rank{rank}.pt")
+    save(state, folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> None:
-    recipe = training(iterations=5, parts=flow(2, 0.5), ema=None, recompute=True, reduction="sum")
+    recipe = training(iterations=5, parts=flow(2, 0.5), ema=None, recompute=True, losses=losses("sum"))
     (tmp_path / "hr").symlink_to(hr.path)
     (tmp_path / "lr").symlink_to(lr.path)
     context = multiprocessing.get_context("spawn")
@@ -475,18 +494,18 @@ def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> 
     for process in ranks:
         process.join()
         assert process.exitcode == 0
-    alone = loop.fit(small_task(hr, lr, recipe), recipe)["network"]
-    first, second = (loop.load(tmp_path / f"rank{rank}.pt")["network"] for rank in range(2))
+    alone = loop.fit(small_task(hr, lr, recipe), recipe)
+    first, second = (plain(load(tmp_path / f"rank{rank}.pt")) for rank in range(2))
     assert equal(first, second)
-    for key in alone:
-        torch.testing.assert_close(first[key], alone[key], rtol=1e-4, atol=1e-6)
+    for key, value in plain(alone).items():
+        torch.testing.assert_close(first[key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_small_network_learns_one_crop_by_heart(hr: Store, lr: Store) -> None:
     recipe = training(iterations=600, rate=5e-3, batch=1, parts=flow(0, 1.0), ema=None, validate_every=600)
     task = small_task(hr, lr, recipe)
     crop = task.batch(0, [0])
-    task.batch = lambda step, indices: crop  # type: ignore[method-assign]
+    task.batch = lambda step, indices, device: dict(crop)  # type: ignore[method-assign]
     losses: list[float] = []
     loop.fit(task, recipe, on_log=lambda step, metrics: losses.append(metrics["loss"]))
     assert losses[-1] < 0.25 * losses[0]
@@ -570,8 +589,8 @@ def test_first_weights_of_a_flow_network_see_change(hr: Store, truth: Store) -> 
 def test_a_pair_of_another_scale(hr: Store, tmp_path: Path) -> None:
     clips = {name: (SPLITS[name], [{"rgb": frame[::2, ::2].copy()} for frame in hr.frames(name)]) for name in SPLITS}
     half = store(tmp_path / "half", clips)
-    with pytest.raises(VSRError, match="enlarges by 4 and .* is smaller by 2"):
-        Restoration(Small(), training(), hr, half)
+    with pytest.raises(VSRError, match="enlarges by 4 and the LR clips are smaller by 2"):
+        Restoration(Small(), training(), Stored(training(), hr, half))
 
 
 class Constant(nn.Module):
@@ -587,7 +606,7 @@ class Constant(nn.Module):
 
 def test_flow_validation_is_in_pixels_of_a_quarter(hr: Store, truth: Store) -> None:
     task = FlowTask(Constant(), schedule(crop=16, clip_length=2), hr, truth)
-    metrics, _ = task.validate(task.network, torch.device("cpu"), 0)
+    metrics, _ = validated(task, task.network, 0)
     assert metrics["epe"] == pytest.approx(np.linalg.norm(MOTION) / 4, rel=1e-3)
     assert metrics["epe_zero"] == metrics["epe"]
     with pytest.raises(VSRError, match="flow is between 2 frames"):
@@ -630,7 +649,7 @@ def test_progress_says_and_tracks() -> None:
 
 def test_a_state_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.pt"
-    loop.save({"step": 1}, path)
+    save({"step": 1}, path)
 
     def fail(state: object, target: Path) -> None:
         Path(target).write_bytes(b"half")
@@ -638,5 +657,5 @@ def test_a_state_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError):
-        loop.save({"step": 2}, path)
-    assert loop.load(path) == {"step": 1}
+        save({"step": 2}, path)
+    assert load(path) == {"step": 1}

@@ -11,12 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, MOTION, SPLITS, WIDTH, flow, levels, masks_store, store, training
+from moving import HEIGHT, MOTION, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
 from torch import Tensor, nn
 
 import models
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics
 from pipelines.params import Training
 from pipelines.priors import flows
 from pipelines.training import loop, parts, product
@@ -24,7 +25,9 @@ from pipelines.training.crops import PairCrops
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.restoration import Restoration, restoration_task
+from pipelines.training.sources import Stored
 from pipelines.training.starting import begin_with
+from pipelines.training.state import State, final_weights, load, save
 
 WINDOW = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
 TINY: dict[str, dict[str, Any]] = {
@@ -45,6 +48,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def masks(lr: Store) -> Store:
     return masks_store(lr, lr.path.with_name("masks"))
+
+
+def validated(task: Restoration) -> tuple[Metrics, Images]:
+    """What the loop makes of all views."""
+    return task.summary([task.validate(task.network, view, torch.device("cpu")) for view in task.views], 0)
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -84,7 +92,7 @@ def test_the_longest_prefix_wins(chosen: dict[str, tuple[float, int]]) -> None:
         rate, frozen = (1.0, 0) if best is None else chosen[best]
         expected[name] = (rate, frozen if rate > 0 else recipe.iterations)
     if all(frozen for _, frozen in expected.values()):
-        with pytest.raises(VSRError, match="all parameters stand still"):
+        with pytest.raises(VSRError, match="no parameter learns"):
             parts.groups(network, recipe)
         return
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -111,9 +119,10 @@ def test_what_never_learns_has_no_gradient(hr: Store, lr: Store, masks: Store) -
     state = loop.fit(task, recipe)
     for name, parameter in task.network.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad == name.startswith("seem.")
-    for name, value in state["network"].items():
+    network = state["learners"]["restorer"]["network"]
+    for name, value in network.items():
         assert torch.equal(value, first[name]) or name.startswith("seem.")
-    assert not torch.equal(state["network"]["seem.forward_pre.conv2.weight"], first["seem.forward_pre.conv2.weight"])
+    assert not torch.equal(network["seem.forward_pre.conv2.weight"], first["seem.forward_pre.conv2.weight"])
 
 
 # ---------------------------------------------------------------- masks
@@ -176,10 +185,10 @@ class Seen(models.Network):
 def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, masks: Store) -> None:
     network = Seen()
     recipe = training(mirror=True, parts=[])
-    task = Restoration(network, recipe, hr, lr, {"masks": masks})
+    task = Restoration(network, recipe, Stored(recipe, hr, lr, {"masks": masks}))
     batch = task.batch(0, range(2))
     small, large, planes = batch.values()
-    loss = task.loss(network, batch)
+    loss = task.loss("restorer", batch)["charbonnier"]
     clip, seen = network.given[-1]
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
@@ -189,19 +198,19 @@ def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, m
     restored = task.restored(network, small[0], {"masks": planes[0]})
     both = network(small[:1, order], masks=planes[:1, order])[0]
     torch.testing.assert_close(restored, torch.stack([(both[t] + both[5 - t]) / 2 for t in range(3)]))
-    metrics, _ = task.validate(network, torch.device("cpu"), 0)
+    metrics, _ = validated(task)
     assert network.given[-1][0].shape[1] == network.given[-1][1].shape[1] == 6 and np.isfinite(metrics["psnr"])
 
 
 def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
     """The mean over workers, which is what they learn from, is the sum over the global batch."""
-    recipe = training(reduction="sum")
+    recipe = training(losses=losses("sum"))
     task = restoration_task("basicvsr", TINY["basicvsr"], recipe, hr.path, lr.path)
     whole = task.batch(0, range(4))
     with torch.no_grad():
         expected = torch.sqrt((task.network(whole["lr"]) - whole["hr"]).square() + 1e-12).sum()
-        halves = [task.loss(task.network, task.batch(0, range(first, first + 2))) for first in (0, 2)]
-        torch.testing.assert_close(task.loss(task.network, whole), expected)
+        halves = [task.loss("restorer", task.batch(0, range(first, first + 2)))["charbonnier"] for first in (0, 2)]
+        torch.testing.assert_close(task.loss("restorer", whole)["charbonnier"], expected)
         torch.testing.assert_close(torch.stack(halves).mean(), expected)
 
 
@@ -230,9 +239,9 @@ def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Pat
     assert batch["flow"].shape == (1, 3, 4, 8, 8) and torch.equal(turned[0], -turned[1])
     assert sorted(turned[0].abs().tolist()) == sorted(np.abs(MOTION / 4).tolist())
     first = copy.deepcopy(task.network.state_dict())
-    state = loop.fit(task, recipe)
-    assert all(value.isfinite().all() for value in state["network"].values())
-    assert not torch.equal(state["network"]["fusion.weight"], first["fusion.weight"])
+    learnt = loop.fit(task, recipe)["learners"]["restorer"]["network"]
+    assert all(value.isfinite().all() for value in learnt.values())
+    assert not torch.equal(learnt["fusion.weight"], first["fusion.weight"])
 
 
 # ---------------------------------------------------------------- windows
@@ -246,10 +255,10 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
     batch = task.batch(0, range(2))
     small, large, *planes = batch.values()
     with torch.no_grad():
-        loss = task.loss(task.network, batch)
+        loss = task.loss("restorer", batch)["charbonnier"]
         restored = task.network(small, **dict(zip(priors, planes, strict=True)))
         assert torch.equal(loss, charbonnier(restored, large[:, 1]))
-        metrics, images = task.validate(task.network, torch.device("cpu"), 0)
+        metrics, images = validated(task)
     # Of eight frames, 2 to 4 are the window in the middle.
     assert np.array_equal(images["v/truth"], hr.frame("v", 3)) and np.array_equal(images["v/lr"], lr.frame("v", 3))
     bicubic = models.create("bicubic", scale=4)(torch.tensor(lr.frame("v", 3)).permute(2, 0, 1) / 255)
@@ -259,7 +268,10 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
 
 
 def test_recipes_that_do_not_fit_the_window(hr: Store, lr: Store) -> None:
-    for changes, words in (({"clip_length": 4}, "set `clip_length`, 4 now, to that"), ({"mirror": True}, "leave `mirror` out")):
+    for changes, words in (
+        ({"clip_length": 4}, "set `clip_length`, 4 now, to that"),
+        ({"mirror": True}, "set `mirror` to false"),
+    ):
         with pytest.raises(VSRError, match=words):
             restoration_task("edvr_m", TINY["edvr_m"], training(parts=[], **changes), hr.path, lr.path)
     short = training(parts=[], clip_length=2)
@@ -279,7 +291,7 @@ def test_a_clip_too_short_to_validate(hr: Store, lr: Store, tmp_path: Path) -> N
             },
         )
 
-    with pytest.raises(VSRError, match="clip 'v' .* has 2 frames and the network takes at least 3"):
+    with pytest.raises(VSRError, match="clip 'v', which is validated, has 2 frames and the network takes at least 3"):
         restoration_task("edvr_m", TINY["edvr_m"], training(parts=[]), cut("hr", hr).path, cut("lr", lr).path)
 
 
@@ -328,12 +340,14 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
 
 
 def resumes(build: Any, recipe: Training, folder: Path) -> None:
-    def keep(step: int, state: loop.State) -> None:
-        loop.save(state, folder / f"{step}.pt")
+    def keep(step: int, state: State) -> None:
+        save(state, folder / f"{step}.pt")
 
     whole = loop.fit(build(), recipe, on_checkpoint=keep)
-    resumed = loop.fit(build(), recipe, resume=loop.load(folder / "2.pt"))
-    assert equal(resumed["network"], whole["network"]) and equal(resumed["average"], whole["average"])
+    resumed = loop.fit(build(), recipe, resume=load(folder / "2.pt"))
+    for part in ("network", "average"):
+        assert equal(*(state["learners"]["restorer"][part] for state in (resumed, whole)))
+    assert equal(final_weights(whole), whole["learners"]["restorer"]["average"])
 
 
 def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, masks: Store, tmp_path: Path) -> None:
@@ -344,7 +358,7 @@ def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, mask
         periods=[{"iterations": 3, "weight": 1.0}, {"iterations": 1, "weight": 0.5}],
         mirror=True,
         recompute=True,
-        reduction="sum",
+        losses=losses("sum"),
     )
 
     def build() -> Restoration:

@@ -1,4 +1,4 @@
-"""Training at any scale: sizes that are drawn, LR against the degradation, and resumed runs."""
+"""Degradation inside the step: scales and recipes that are drawn, LR against the degradation, and resumed runs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,31 @@ from pipelines import params
 from pipelines.clips.store import Store
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
-from pipelines.params import Scales, Training
+from pipelines.monitoring import Images, Metrics
+from pipelines.params import Training
 from pipelines.training import loop
-from pipelines.training.any_scale import AnyScaleRestoration, any_scale_task, pair
-from pipelines.training.crops import AnyScaleCrops, Window
+from pipelines.training.crops import Window
 from pipelines.training.losses import charbonnier
+from pipelines.training.restoration import Restoration, restoration_task
+from pipelines.training.sources import Degraded
+from pipelines.training.state import State, load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def recipe(**changes: object) -> Training:
-    return training(**{"parts": [], "scales": {"low": 1, "high": 4}, "batch": 2, **changes})
+def recipe(low: float = 1, high: float = 4, **changes: object) -> Training:
+    steps = [{"op": "bicubic", "scale": {"low": low, "high": high}}]
+    return training(**{"parts": [], "degradation": steps, "batch": 2, **changes})
+
+
+def made(network: models.Network, hr: Store, chosen: Training) -> Restoration:
+    return Restoration(network, chosen, Degraded(chosen, hr))
+
+
+def validated(task: Restoration, step: int = 0) -> tuple[Metrics, Images]:
+    """What the loop makes of all views."""
+    with torch.no_grad():
+        return task.summary([task.validate(task.network, view, torch.device("cpu")) for view in task.views], step)
 
 
 class Enlarged(models.Network):
@@ -51,21 +65,21 @@ class Enlarged(models.Network):
 
 
 @settings(max_examples=60, deadline=None)
-@given(step=st.integers(0, 10**6), seed=st.integers(-5, 10**12), low=st.floats(1, 2.5), more=st.floats(0, 1.5))
+@given(step=st.integers(0, 10**6), seed=st.integers(-5, 10**12), low=st.floats(1, 2.5), more=st.floats(1, 1.5))
 def test_a_step_has_one_size_for_all_workers(hr: Store, step: int, seed: int, low: float, more: float) -> None:
-    scales = Scales(low=low, high=low + more)
-    crops = AnyScaleCrops(hr, split="train", crop=8, scales=scales, clip_length=3, seed=seed)
-    (whole,) = crops.batch(step, range(2)).values()
-    side = whole.shape[-1]
-    assert whole.shape == (2, 3, 3, side, side) and whole.dtype == torch.uint8 and side == crops.side(step)
-    assert 8 * low - 0.5 <= side <= 8 * scales.high + 0.5
+    chosen = recipe(low, low + more, seed=seed)
+    crops = Degraded(chosen, hr)
+    whole = crops.batch(step, range(2))
+    side = whole["hr"].shape[-1]
+    assert whole["hr"].shape == (2, 3, 3, side, side) and whole["lr"].shape == (2, 3, 3, 8, 8) and side == crops.side(step)
+    assert whole["hr"].dtype == whole["lr"].dtype == torch.float32 and 8 * low - 0.5 <= side <= 8 * (low + more) + 0.5
     for index in range(2):
-        (alone,) = AnyScaleCrops(hr, split="train", crop=8, scales=scales, clip_length=3, seed=seed).batch(step, [index]).values()
-        assert torch.equal(alone[0], whole[index])
+        alone = Degraded(chosen, hr).batch(step, [index])
+        assert all(torch.equal(alone[name][0], whole[name][index]) for name in ("lr", "hr"))
 
 
 def test_sizes_are_drawn_evenly_and_apart_from_crops(hr: Store) -> None:
-    crops = AnyScaleCrops(hr, split="train", crop=16, scales=Scales(low=1, high=4), clip_length=3, seed=0)
+    crops = Degraded(recipe(crop=16), hr)
     sides = np.array([crops.side(step) for step in range(2000)])
     assert sides.min() == 16 and sides.max() == 64
     # Four standard errors of the mean, and of a quarter's share, of an even distribution.
@@ -78,10 +92,10 @@ def test_sizes_are_drawn_evenly_and_apart_from_crops(hr: Store) -> None:
 
 def test_hr_crops_are_windows_of_the_clips(hr: Store) -> None:
     """One of eight orientations of a window of three frames in a row."""
-    crops = AnyScaleCrops(hr, split="train", crop=8, scales=Scales(low=2, high=2), clip_length=3, seed=1)
+    batch = Degraded(recipe(2, 2, seed=1), hr).batch(0, range(6))["hr"]
     stacks = {name: hr.read(name) for name in ("a", "b")}
     for index in range(6):
-        sample = crops.sample(0, index)["hr"].numpy().transpose(0, 2, 3, 1)
+        sample = (batch[index] * 255).round().byte().numpy().transpose(0, 2, 3, 1)
         turns = [
             view
             for turned in (sample, sample.swapaxes(1, 2))
@@ -104,14 +118,10 @@ def test_hr_crops_are_windows_of_the_clips(hr: Store) -> None:
 @given(step=st.integers(0, 10**4))
 def test_lr_is_what_the_degradation_makes(hr: Store, step: int) -> None:
     """To the bit, of all scales that are drawn."""
-    task = AnyScaleRestoration(Enlarged(), recipe(), hr)
-    (batch,) = task.batch(step, range(2)).values()
-    side = batch.shape[-1]
-    lr, truth = pair(batch, (8, 8))
-    assert lr.shape == (2, 3, 3, 8, 8) and lr.dtype == truth.dtype == torch.float32
-    assert torch.equal(truth, batch.float() / 255)
-    for clip, expected in zip(batch, lr, strict=True):
-        frames = list(clip.permute(0, 2, 3, 1).numpy())
+    batch = Degraded(recipe(), hr).batch(step, range(2))
+    side = batch["hr"].shape[-1]
+    for clip, expected in zip(batch["hr"], batch["lr"], strict=True):
+        frames = list((clip * 255).round().byte().permute(0, 2, 3, 1).numpy())
         made, drawn = recipes.degrade(
             [params.Bicubic(op="bicubic", scale=side / 8)], frames, degradation="x", clip="y", count=3, size=(side, side), fps=25
         )
@@ -121,22 +131,21 @@ def test_lr_is_what_the_degradation_makes(hr: Store, step: int) -> None:
 
 def test_the_loss_is_that_of_the_size_of_hr(hr: Store) -> None:
     network = Enlarged()
-    task = AnyScaleRestoration(network, recipe(), hr)
+    task = made(network, hr, recipe())
     for step in range(3):
-        (batch,) = task.batch(step, range(2)).values()
-        loss = task.loss(network, {"hr": batch})
-        size = tuple(batch.shape[-2:])
-        assert network.sizes[-1] == ((8, 8), size)
-        lr, truth = pair(batch, (8, 8))
-        assert torch.equal(loss, charbonnier(imresize_to(lr, size), truth))
+        batch = task.batch(step, range(2))
+        loss = task.loss("restorer", batch)["charbonnier"]
+        height, width = batch["hr"].shape[-2:]
+        assert network.sizes[-1] == ((8, 8), (height, width))
+        assert torch.equal(loss, charbonnier(imresize_to(batch["lr"], (height, width)), batch["hr"]))
 
 
 def test_validation_is_at_whole_scales(hr: Store) -> None:
     """A network that is bicubic gains nothing; one that is darker loses."""
     network = Enlarged()
-    task = AnyScaleRestoration(network, recipe(), hr)
+    task = made(network, hr, recipe())
     with torch.no_grad():
-        metrics, images = task.validate(network, torch.device("cpu"), 0)
+        metrics, images = validated(task)
         assert set(metrics) == {"psnr_x2", "psnr_x3", "psnr_x4", "psnr", "gain"}
         assert metrics["gain"] == pytest.approx(0, abs=0.01)
         assert metrics["psnr"] == pytest.approx(np.mean([metrics[f"psnr_x{scale}"] for scale in (2, 3, 4)]))
@@ -145,13 +154,10 @@ def test_validation_is_at_whole_scales(hr: Store) -> None:
         assert set(images) == {"v/lr", "v/bicubic", "v/restored", "v/truth"} and images["v/lr"].shape == (16, 24, 3)
         assert np.array_equal(images["v/truth"], hr.frame("v", 3))
         network.gain.fill_(0.8)
-        assert task.validate(network, torch.device("cpu"), 2)[0]["gain"] < -1
+        assert validated(task, 2)[0]["gain"] < -1
     sizes = [scale for scale in (2, 3, 4, 5)]
     for low, high, whole in ((1, 4.9, sizes[:3]), (2.5, 3, [3]), (1, 2, [2])):
-        network = Enlarged()
-        task = AnyScaleRestoration(network, recipe(scales={"low": low, "high": high}), hr)
-        with torch.no_grad():
-            found, _ = task.validate(network, torch.device("cpu"), 0)
+        found, _ = validated(made(Enlarged(), hr, recipe(low, high)))
         assert [name for name in found if "_x" in name] == [f"psnr_x{scale}" for scale in whole]
 
 
@@ -162,29 +168,84 @@ def test_the_middle_is_a_multiple(hr: Store) -> None:
 
 def test_what_does_not_fit(hr: Store) -> None:
     with pytest.raises(VSRError, match=r"clip 'a' .* is 96x64, smaller than `crop` 17 at scale 4"):
-        AnyScaleRestoration(Enlarged(), recipe(crop=17), hr)
-    AnyScaleRestoration(Enlarged(), recipe(crop=16), hr)
+        Degraded(recipe(crop=17), hr)
+    Degraded(recipe(crop=16), hr)
     with pytest.raises(VSRError, match="fewer than `clip_length` 7"):
-        AnyScaleRestoration(Enlarged(), recipe(clip_length=7), hr)
+        Degraded(recipe(clip_length=7), hr)
     with pytest.raises(VSRError, match="none to validate at"):
-        AnyScaleRestoration(Enlarged(), recipe(scales={"low": 1.2, "high": 1.9}), hr)
-    with pytest.raises(VSRError, match="has no `scales`"):
-        AnyScaleRestoration(Enlarged(), recipe(scales=None), hr)
-    with pytest.raises(VSRError, match="basicvsr does not restore clips at any scale"):
-        any_scale_task("basicvsr", {"channels": 4, "blocks": 1}, recipe(), hr.path)
+        Degraded(recipe(1.2, 1.9), hr)
+    options = {"channels": 4, "blocks": 1}
+    with pytest.raises(VSRError, match="no `degradation` to make LR clips by"):
+        restoration_task("basicvsr", options, training(), hr.path)
+    with pytest.raises(VSRError, match="degrades HR clips in every step, and there are neither LR clips"):
+        restoration_task("basicvsr", options, recipe(), hr.path, hr.path)
+    with pytest.raises(VSRError, match="enlarges by 4 and the LR clips are smaller in every step by another scale"):
+        restoration_task("basicvsr", options, recipe(), hr.path)
+    with pytest.raises(VSRError, match="leaves frames out"):
+        Degraded(training(degradation=[{"op": "temporal", "factor": 2, "window": 1}, {"op": "bicubic", "scale": 4}]), hr)
+    with pytest.raises(VSRError, match="by 2 and 4: train with one scale"):
+        Degraded(training(degradation=[{"op": "bicubic", "scale": [2, 4]}]), hr)
+
+
+SECOND_ORDER = [
+    {
+        "op": "blur",
+        "shares": {"iso": 0.5, "sinc": 0.5},
+        "smallest": 7,
+        "largest": 9,
+        "sigma": {"low": 0.2, "high": 3},
+        "theta": 0,
+    },
+    {
+        "op": "resize",
+        "shares": {"up": 0.4, "down": 0.4, "keep": 0.2},
+        "factor": {"low": 0.5, "high": 1.5},
+        "modes": ["area", "bicubic"],
+    },
+    {"op": "gaussian_noise", "sigma": {"low": 1, "high": 30}, "grey": 0.4},
+    {"op": "jpeg", "quality": {"low": 30, "high": 95}},
+    {"op": "fit", "scale": 4, "modes": ["bilinear"]},
+    {"op": "choice", "of": [{"share": 1, "steps": [{"op": "x264", "crf": 25, "preset": "fast"}]}]},
+]
+
+
+def test_any_degradation_is_drawn_in_the_step(hr: Store) -> None:
+    """By clip and step, whoever draws it; what is drawn is what the degradation makes of these HR clips."""
+    chosen = training(degradation=SECOND_ORDER, parts=[], crop=16)
+    crops = Degraded(chosen, hr)
+    assert crops.scale == 4
+    whole = crops.batch(5, range(2))
+    assert whole["lr"].shape == (2, 3, 3, 16, 16) and whole["hr"].shape == (2, 3, 3, 64, 64)
+    alone = Degraded(chosen, hr).batch(5, [1])
+    assert torch.equal(alone["lr"][0], whole["lr"][1]) and torch.equal(alone["hr"][0], whole["hr"][1])
+    assert not torch.equal(crops.batch(6, [1])["lr"], alone["lr"])
+    assert torch.equal((whole["lr"] * 255).round() / 255, whole["lr"])
+    # It looks like its HR clip, and not like bicubic reduction.
+    small = imresize_to(whole["hr"], (16, 16))
+    assert 0.002 < (whole["lr"] - small).abs().mean() < 0.15
+    other = training(degradation=SECOND_ORDER, parts=[], crop=16, seed=1)
+    assert not torch.equal(Degraded(other, hr).batch(5, [1])["lr"], alone["lr"])
+
+
+def test_crops_of_scales_that_are_not_whole(hr: Store) -> None:
+    """The LR crop has the side of the recipe, and HR is as large as the degradation uses of it."""
+    for scale, crop in ((2.7, 11), (3.3, 16), (1.1, 9)):
+        batch = Degraded(training(degradation=[{"op": "bicubic", "scale": scale}], parts=[], crop=crop), hr).batch(0, range(2))
+        assert batch["lr"].shape[-2:] == (crop, crop) and batch["hr"].shape[-1] == round(crop * scale)
 
 
 @pytest.mark.parametrize("name", ["basicvsr_metasr", "basicvsr_dcgu"])
 def test_a_resumed_run_ends_with_the_same_bits(hr: Store, tmp_path: Path, name: str) -> None:
     chosen = recipe(batch=1, initial="near_base", recompute=True, parts=[{"prefix": "spynet.", "rate": 0.5, "frozen": 2}])
 
-    def build() -> AnyScaleRestoration:
-        return any_scale_task(name, {"channels": 4, "blocks": 1, "hidden": 8}, chosen, hr.path)
+    def build() -> Restoration:
+        return restoration_task(name, {"channels": 4, "blocks": 1, "hidden": 8}, chosen, hr.path)
 
-    def keep(step: int, state: loop.State) -> None:
-        loop.save(state, tmp_path / f"{step}.pt")
+    def keep(step: int, state: State) -> None:
+        save(state, tmp_path / f"{step}.pt")
 
     whole = loop.fit(build(), chosen, on_checkpoint=keep)
-    resumed = loop.fit(build(), chosen, resume=loop.load(tmp_path / "2.pt"))
+    resumed = loop.fit(build(), chosen, resume=load(tmp_path / "2.pt"))
     for part in ("network", "average"):
-        assert all(torch.equal(value, resumed[part][key]) for key, value in whole[part].items())
+        ours, theirs = (state["learners"]["restorer"][part] for state in (resumed, whole))
+        assert all(torch.equal(value, ours[key]) for key, value in theirs.items())

@@ -131,6 +131,9 @@ class EDVRFeatures(nn.Module):
         tsa: whether frames are fused with attention (TSA) or by a plain convolution.
     """
 
+    trained_alone = True
+    """Where it is a part of another network, it begins with parameters that EDVR was trained to."""
+
     def __init__(self, channels: int, frames: int, extraction_blocks: int, groups: int, tsa: bool) -> None:
         super().__init__()
         self.conv_first = nn.Conv2d(3, channels, 3, padding=1)

@@ -1,13 +1,18 @@
-"""Networks by name."""
+"""Networks by name. A file of `models/` is imported when its network is asked for."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+from models.parts.weights import Weights
 
 
 class Network(nn.Module):
@@ -40,6 +45,11 @@ class Network(nn.Module):
         """Whether a frame can be restored as soon as it is there."""
         return self.lookahead == 0
 
+    def learn(self, clip: Tensor, **given: Any) -> dict[str, Tensor]:
+        """What the network gives while it learns: `restored` is what `forward` gives for the same arguments. Networks whose losses
+        look at more give that too, under names of its own: other frames, or a loss as a scalar."""
+        return {"restored": self(clip, **given)}
+
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """The options of the network whose published parameters have these names and shapes, or None if
@@ -47,20 +57,54 @@ class Network(nn.Module):
         return None
 
 
-NETWORKS: dict[str, type[Network]] = {}
+_IMPORTED: dict[str, type[Network]] = {}
 
 Kind = TypeVar("Kind", bound=type[Network])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Class decorator: makes the network available to `create` under `name`."""
+    """Class decorator: makes the network available to `create` under `name`, which is that of its file."""
 
-    def add(kind: Kind) -> Kind:
-        kind.name = name
-        NETWORKS[name] = kind
-        return kind
+    def add(network: Kind) -> Kind:
+        network.name = name
+        _IMPORTED[name] = network
+        return network
 
     return add
+
+
+@functools.cache
+def _files() -> frozenset[str]:
+    """The files of `models/` that register a network under their own name, found without importing them."""
+    folder = Path(__file__).resolve().parent.parent
+    return frozenset(path.stem for path in folder.glob("*.py") if f'\n@register("{path.stem}")\n' in path.read_text())
+
+
+def names() -> list[str]:
+    """The networks, sorted. Imports none."""
+    return sorted(_files() | _IMPORTED.keys())
+
+
+def kind(name: str) -> type[Network]:
+    """The class of a network.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    if name not in _IMPORTED:
+        if name not in _files():
+            raise ValueError(misspelt("network", name, names()))
+        importlib.import_module(f"models.{name}")
+    return _IMPORTED[name]
+
+
+def weights(name: str) -> Mapping[str, Weights]:
+    """The published parameters of a network, which stand as `WEIGHTS` in its file.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    return getattr(importlib.import_module(kind(name).__module__), "WEIGHTS", {})
 
 
 def create(name: str, **options: Any) -> Network:
@@ -69,21 +113,14 @@ def create(name: str, **options: Any) -> Network:
     Raises:
         ValueError: there is no network of that name, or it has no such option or value.
     """
-    if name not in NETWORKS:
-        raise ValueError(misspelt("network", name, NETWORKS))
-    kind = NETWORKS[name]
-    parameters = inspect.signature(kind).parameters
+    chosen = kind(name)
+    parameters = inspect.signature(chosen).parameters
     for option in options:
         if option not in parameters:
             raise ValueError(misspelt(f"option of {name}", option, parameters))
-    network = kind(**options)
+    network = chosen(**options)
     network.options = {key: options.get(key, parameter.default) for key, parameter in parameters.items()}
     return network
-
-
-def names() -> list[str]:
-    """The registered networks, sorted."""
-    return sorted(NETWORKS)
 
 
 def positive(network: str, **options: Any) -> None:

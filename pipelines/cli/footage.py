@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,8 +84,8 @@ def restore(
     import torch
 
     from pipelines.clips import footage
-    from pipelines.evaluation.restore import restore as restore_frames
-    from pipelines.evaluation.speed import Speed
+    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
     speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
@@ -138,7 +138,12 @@ def export(
     opened = Store(store)
     names = list(dict.fromkeys(clip or opened.clips))
     with Progress("export", len(names)) as progress:
-        write(opened, names, destination, video, progress)
+
+        def counted(frames: Iterable[Any]) -> Iterator[Any]:
+            yield from progress.counted(frames)
+            progress.clip()
+
+        write(opened, names, destination, video, counted)
 
 
 def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
@@ -187,11 +192,11 @@ def _preview(source: Path, destination: Path, name: str, recipe: Any) -> None:
     """The sheet of what a recipe does to a frame of the first clip of SRC."""
     import itertools
 
+    from pipelines.cli.preview import caption, sheet
     from pipelines.clips import footage
     from pipelines.clips.images import write_png
     from pipelines.degradations import recipes
     from pipelines.degradations.draw import draw, rng
-    from pipelines.degradations.preview import caption, sheet
 
     if destination.suffix.lower() != ".png":
         raise VSRError(f"--preview writes one picture, and DST is {str(destination)!r}: give a name that ends in .png.")

@@ -23,7 +23,7 @@ def card(
 ) -> None:
     """A network's parameters and multiply-accumulates per frame, as published."""
     from pipelines import networks
-    from pipelines.evaluation.cost import cost
+    from pipelines.restoring.cost import cost
 
     height, width = pixels("--lr", lr)
     network = networks.restorer(networks.create(method))
@@ -112,9 +112,9 @@ def guiding(network: Any, weights: Path | None, name: str | None, device: str) -
         name = str(learnt["name"])
     if name is None:
         raise VSRError(f"{network.name} is guided by {seen}: name what makes them with --prior, one of {', '.join(known)}.")
-    entry = params.entry("prior", known, name)
-    _check_learnt(learnt, name, entry)
-    worker = computed.worker(entry, device)
+    model = params.entry("prior", known, name)
+    _check_learnt(learnt, name, model)
+    worker = computed.worker(model, device)
     return lambda clip: computed.of_footage(worker, network.priors, clip.frames(), clip.size)
 
 
@@ -127,11 +127,11 @@ def _learnt_with(weights: Path | None) -> dict[str, Any] | None:
     return product.read(weights.parent).get("prior")
 
 
-def _check_learnt(learnt: dict[str, Any] | None, name: str, entry: Any) -> None:
+def _check_learnt(learnt: dict[str, Any] | None, name: str, model: Any) -> None:
     """The prior is that which the network learnt with, whatever the two are called."""
-    from pipelines.priors import weights
+    from pipelines import weights
 
-    found = weights.provenance(entry.model)
+    found = weights.provenance(model)
     if learnt is None or learnt["model"] == found:
         return
     wanted, given = (", ".join(f"{key} {value}" for key, value in model.items()) for model in (learnt["model"], found))

@@ -42,7 +42,7 @@ def scale_of(recipe: params.Recipe) -> tuple[float, float]:
     for step in recipe:
         match step:
             case params.Bicubic():
-                y, x = step.scale if isinstance(step.scale, tuple) else (step.scale, step.scale)
+                y, x = _both(step)
                 scale = scale[0] * y, scale[1] * x
             case params.Gaussian() | params.Anisotropic():
                 scale = scale[0] * step.scale, scale[1] * step.scale
@@ -55,6 +55,13 @@ def scale_of(recipe: params.Recipe) -> tuple[float, float]:
                     raise VSRError("the options of a choice reduce frames by different scales: give them all the same.")
                 scale = found.pop()
     return scale
+
+
+def _both(step: params.Bicubic) -> tuple[float, float]:
+    """The scales of (height, width)."""
+    if isinstance(step.scale, params.Range):
+        raise VSRError("a range of scales is drawn by a training alone: give the bicubic step one scale.")
+    return step.scale if isinstance(step.scale, tuple) else (step.scale, step.scale)
 
 
 def _onwards(scale: tuple[float, float], steps: Sequence[params.Step]) -> tuple[float, float]:
@@ -138,7 +145,7 @@ def _step(step: params.Step, generator: np.random.Generator, state: _State) -> l
     count = len(state.sizes)
     match step:
         case params.Bicubic():
-            scale = step.scale if isinstance(step.scale, tuple) else (step.scale, step.scale)
+            scale = _both(step)
             state.sizes = [reduced_size(size, scale) for size in state.sizes]
             return [{"op": step.op, "scale": list(scale)}]
         case params.Gaussian():

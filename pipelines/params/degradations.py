@@ -78,10 +78,19 @@ def _shares(shares: dict[K, float]) -> dict[K, float]:
 
 
 class Bicubic(Strict):
-    """MATLAB's antialiased `imresize(…, 1/scale, 'bicubic')`; of two scales the first is that of the height."""
+    """MATLAB's antialiased `imresize(…, 1/scale, 'bicubic')`; of two scales the first is that of the height.
+
+    A range of scales is for trainings that degrade in every step: one is drawn for all clips of a step.
+    """
 
     op: Literal["bicubic"]
-    scale: Scale | tuple[Scale, Scale]
+    scale: Scale | tuple[Scale, Scale] | Range
+
+    @model_validator(mode="after")
+    def _check(self) -> Bicubic:
+        if isinstance(self.scale, Range) and (self.scale.low < 1 or self.scale.walk):
+            raise ValueError("a range of scales begins at 1 or above and has no walk")
+        return self
 
 
 class Gaussian(Strict):

@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from pipelines.params.base import Name, Split, Strict
-
-
-class Period(Strict):
-    """One half period of a cosine: so many iterations, from `weight` times the rate."""
-
-    iterations: PositiveInt
-    weight: Annotated[float, Field(gt=0, le=1)]
+from pipelines.params.base import Name, Split, Strict, is_path
+from pipelines.params.degradations import Bicubic, Range, Recipe
+from pipelines.params.learning import Learning, Losses, Precision
 
 
-class Schedule(Strict):
+class Schedule(Learning):
     """How long, how fast and on what a network is trained.
 
-    `crop` is the side of the LR patch in pixels, `clip_length` its frames, `batch` the number of
-    patches a step sees over all workers. The rate falls from `rate` to `final_rate` along one cosine, or
-    along one after the other of `periods`, which together have all iterations.
+    `crop` is the side of the LR patch in pixels, `clip_length` its frames, `batch` the number of patches a step sees
+    over all workers. `precision` is that of the forward pass: `float32` is what the papers have, the others run under
+    autocast, `float16` with its losses scaled.
     """
 
     iterations: PositiveInt
     batch: PositiveInt
     crop: PositiveInt
     clip_length: PositiveInt
-    rate: PositiveFloat
-    final_rate: Annotated[float, Field(ge=0)]
-    periods: Annotated[list[Period], Field(min_length=1)] | None = None
-    clip_gradients: PositiveFloat | None
+    precision: Precision
     validate_every: PositiveInt
     seed: int
 
     @model_validator(mode="after")
     def _periods_fill_the_schedule(self) -> Schedule:
-        if self.periods and sum(period.iterations for period in self.periods) != self.iterations:
-            raise ValueError(
-                f"its periods have {sum(period.iterations for period in self.periods)} of {self.iterations} iterations"
-            )
+        self.check_periods(self.iterations)
         return self
 
 
@@ -54,40 +43,36 @@ class Part(Strict):
     frozen: Annotated[int, Field(ge=0)]
 
 
-class Scales(Strict):
-    """What networks that restore at any scale are trained on: a scale drawn evenly for every step."""
-
-    low: Annotated[float, Field(ge=1)]
-    high: Annotated[float, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Scales:
-        if self.low > self.high:
-            raise ValueError(f"low is {self.low:g} and high {self.high:g}: exchange them")
-        return self
-
-
-class Training(Schedule):
+class Training(Schedule, Losses):
     """The recipe of a supervised restoration method.
 
     `initial` says where weights begin that are not taken from the experiment's start: the network's own
     `default`, or `near_base`, for trainings too short to get there from it (`pipelines/training/initial.py`).
     Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
-    that fit none learn from the first step at the full rate. The Charbonnier loss of a batch is its `mean`
-    or its `sum` (`reduction`). `mirror` shows every clip forwards and then backwards, as one of twice the
-    length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed again
-    when gradients need them. `scales` is for networks that restore at any scale, `crop` is the side of LR
-    there too. Without `flips`, crops are neither flipped nor transposed. `ema` is the decay of the averaged weights that are kept, or null for the plain ones.
+    that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
+    one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
+    again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
+    place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step.
     """
 
     initial: Literal["default", "near_base"]
     parts: list[Part] = []
-    reduction: Literal["mean", "sum"]
-    mirror: bool = False
-    recompute: bool = False
-    flips: bool = True
-    scales: Scales | None = None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    mirror: bool
+    recompute: bool
+    upright: bool = False
+    degradation: Recipe | None = None
+
+    @model_validator(mode="after")
+    def _periods_of_the_discriminator(self) -> Training:
+        if self.adversarial:
+            self.adversarial.discriminator.check_periods(self.iterations)
+        return self
+
+    @property
+    def scales(self) -> Range | None:
+        """What the scale of every step is drawn from; None where the recipe has one, or LR clips lie ready."""
+        steps = self.degradation or []
+        return next((step.scale for step in steps if isinstance(step, Bicubic) and isinstance(step.scale, Range)), None)
 
 
 class Profile(Strict):
@@ -118,15 +103,33 @@ class OfMethod(Strict):
     profile: Name
 
 
-class Start(Strict):
+class OfWeights(Strict):
+    """What may have parameters that were not trained here: `weights` is a published name, or the path of a file (see `is_path`).
+
+    A file comes with its `sha256`, at least the first 8 digits: a result is that of one content, whatever lies there later.
+    """
+
+    weights: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _a_file_has_its_sha256(self) -> Self:
+        own = self.weights is not None and is_path(self.weights)
+        if own and self.sha256 is None:
+            raise ValueError(f"weights {self.weights!r} are a file: add its `sha256`, which `sha256sum {self.weights}` prints")
+        if not own and self.sha256 is not None:
+            raise ValueError("`sha256` goes with the path of a file: leave it out, that of published weights is known")
+        return self
+
+
+class Start(OfWeights):
     """Where the flow network of a flow-based method comes from: trained here on a corpus that carries
-    exact flow (`training`), or published parameters by name (`weights`)."""
+    exact flow (`training`), or given as `weights`."""
 
     network: Name
     options: dict[str, Any] = {}
     corpus: Name
     training: Schedule | None = None
-    weights: str | None = None
 
 
 class Join(Strict):
@@ -136,22 +139,18 @@ class Join(Strict):
     second: Name
 
 
-class OfPair(Strict):
-    """A corpus under a degradation."""
+class Experiment(OfMethod):
+    """A method trained here on a corpus.
 
-    corpus: Name
-    degradation: Name
-
-
-class Trained(OfMethod):
-    """A method that is trained here on a corpus.
-
-    `start` names the trained network that it begins with: a start, a join, a baseline or another
-    experiment, or `scratch` for none. `seed` replaces that of the method's recipe. Experiments that differ
-    by it alone are one experiment repeated.
+    `degradation` names the LR clips that it learns from, or is `in_step`: HR crops are then degraded in every step, by the
+    method's recipe. `prior` names what it sees of every frame beside the clip, or is `none`. `start` names the trained network
+    that it begins with: a start, a join, a baseline or another experiment, or `scratch` for none. `seed` replaces that of the
+    method's recipe. Experiments that differ by it alone are one experiment repeated.
     """
 
     corpus: Name
+    degradation: Name
+    prior: Name
     start: Name
     seed: int | None = None
 
@@ -161,54 +160,41 @@ class Trained(OfMethod):
         return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
 
 
-class Experiment(Trained):
-    """A method trained on a pair."""
+class Baseline(OfMethod, OfWeights):
+    """A method taken as it is: in closed form, or with the parameters given as `weights`; `prior` as of an experiment."""
 
-    degradation: Name
-
-
-class Guided(Experiment):
-    """A method trained on a pair and the masks of its LR frames, by their name."""
-
-    masks: Name
+    prior: Name
 
 
-class AnyScale(Trained):
-    """A method trained on HR clips that are reduced by the bicubic kernel in every step, at a scale of its own."""
+class Passes(Strict):
+    """How clips are restored: those longer than `window` frames in passes of that many, of which `overlap` frames are
+    dropped at each cut. `mirrored` shows the network every pass forwards and then backwards, as protocols of Vimeo-90K
+    have it."""
 
-
-class Baseline(OfMethod):
-    """A method taken as it is: in closed form, or with published parameters found by name."""
-
-    weights: str | None = None
+    window: PositiveInt
+    overlap: Annotated[int, Field(ge=0)]
+    mirrored: bool = False
 
 
 class Test(Strict):
-    """How a corpus is tested: on which split, scored by which protocols (the first leads the report) and metrics.
+    """How a corpus is tested: which split is restored, in which passes, and by which protocols (the first leads the report)
+    and metrics it is scored.
 
     Metrics that depend on the protocol's colours are measured by every protocol, the others by the first.
-    Clips longer than `window` frames are restored in passes of that many, of which `overlap` frames are
-    dropped at each cut.
     """
 
     split: Split
+    passes: Passes
     protocols: Annotated[list[str], Field(min_length=1)]
     metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
-    window: PositiveInt
-    overlap: Annotated[int, Field(ge=0)]
 
 
 class Tests(Strict):
-    """On which corpora everything is tested, and under which degradations.
-
-    Every experiment is evaluated on each corpus under `degradations`, guided ones under `guided`, where
-    there are masks, those that restore at any scale under `any_scale`, and baselines under all in use.
-    """
+    """On which corpora everything is tested, and under which degradations: a method that cannot be, because of its scale or
+    because its prior is not there, is shown as not applicable."""
 
     corpora: dict[Name, Test]
     degradations: list[Name]
-    guided: list[Name]
-    any_scale: list[Name]
 
 
 class Suite(Strict):

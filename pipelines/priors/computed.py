@@ -12,21 +12,21 @@ from pipelines import params
 from pipelines.clips.store import Frame
 from pipelines.priors import flows, kinds, masks
 
-Entry = params.Masks | params.Flows
+Model = params.MaskModel | params.FlowModel
 
 
-def kind_of(entry: Entry) -> str:
-    """The kind that a prior of params.yaml is called by."""
-    return "masks" if isinstance(entry, params.Masks) else "flow"
+def kind_of(model: Model) -> str:
+    """The kind of the prior that a model computes."""
+    return "masks" if isinstance(model, params.MaskModel) else "flow"
 
 
-def worker(entry: Entry, device: str) -> masks.Masks | flows.Flows:
-    """What computes a prior of params.yaml, on a device, e.g. `cpu` or `cuda`.
+def worker(model: Model, device: str) -> masks.Masks | flows.Flows:
+    """What computes a prior, on a device, e.g. `cpu` or `cuda`.
 
     Raises:
         VSRError: its weights cannot be used.
     """
-    return masks.Masks(entry.model, device) if isinstance(entry, params.Masks) else flows.Flows(entry.model, device)
+    return masks.Masks(model, device) if isinstance(model, params.MaskModel) else flows.Flows(model, device)
 
 
 def of_footage(

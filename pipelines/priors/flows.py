@@ -25,11 +25,10 @@ from torch import Tensor, nn
 
 from models.parts.resize import imresize
 from models.parts.warp import flow_warp
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 
 Model = params.Raft | params.Dis
 

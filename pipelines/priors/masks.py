@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 
 Model = params.Sam | params.Felzenszwalb
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 
+from pipelines import weights
 from pipelines.clips.layouts import vimeo90k
 from pipelines.evaluation import protocols
 from pipelines.params.methods import published_profile
-from pipelines.priors import weights
-from pipelines.report.results import Cell
 from pipelines.report.sources import CONVENTIONS, TEST_SETS, Convention, test_set
+from pipelines.results import Cell
 
 Methods = Mapping[str, Container[str]]
 """The profiles that methods have, as `methods` of params.yaml."""
+
+
+PRECISION = "float32"
+"""What papers train in."""
 
 
 def comparable(cell: Cell, methods: Methods, protocol: str | None = None) -> tuple[bool, str]:
@@ -87,9 +91,13 @@ def _of_the_training(cell: Cell) -> list[str]:
     trained, _, degraded = known.partition("/")
     needed = "reds" if test_set(cell.corpus) == "reds4" or cell.degradation.startswith("crf") else "vimeo90k"
     reasons = [] if trained == needed else [f"trained on {trained}, not on {needed}"]
+    given = weights.published(cell.weights) if cell.weights else None
+    reasons += [given.differs] if given and given.differs else []
     # One network for all scales is trained under bicubic reduction, as those of the papers.
     if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
         reasons.append(f"trained under {degraded}")
+    if cell.training_precision not in (None, PRECISION):
+        reasons.append(f"trained in {cell.training_precision}, not in {PRECISION}")
     return reasons + [f"its {part} began at random, not with published parameters" for part in cell.random]
 
 
@@ -97,7 +105,7 @@ def _trained_on(cell: Cell) -> str | None:
     """What a network was trained on, here or by who published its parameters; None in closed form, or where it is not known."""
     if cell.weights is None:
         return cell.trained_on
-    known = weights.REGISTRY.get(cell.weights)
+    known = weights.published(cell.weights)
     return known.trained_on if known else None
 
 

@@ -26,14 +26,18 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from pipelines.errors import VSRError
+from pipelines.monitoring.progress import Progress, Tracker
 from pipelines.params import Schedule
-from pipelines.training.loop import State, Task, fit, load, save
-from pipelines.training.progress import Progress, Tracker
+from pipelines.runtime.outbox import Outbox
+from pipelines.training.loop import Task, fit
+from pipelines.training.state import State, load, save
 
 _ATTEMPTS = 3
 _LAST = "last.pt"
 _FINAL = "final.pt"
 _LINES = "progress.log"
+UNSENT = "unsent"
+"""The folder of a run in which that waits which its tracker could not be told, see `pipelines.runtime.outbox`."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,11 @@ def run(
         name: the run's identity: a hash of all that its result depends on.
         storage: the folder under which the run keeps its checkpoints.
         workers: by default `Workers.from_environment(schedule.batch)`.
-        tracker: takes curves and images, in the worker of rank 0.
+        tracker: takes curves and images, in the worker of rank 0; what it cannot be told stays in `UNSENT` of the run's folder.
         say: takes the progress lines, here.
 
     Returns:
-        The final state, for `pipelines.training.loop.load` and `kept`.
+        The final state, for `pipelines.training.state`.
 
     Raises:
         VSRError: what a worker raised, or the workers died `3` times.
@@ -99,7 +103,6 @@ def run(
     workers = workers or Workers.from_environment(schedule.batch)
     # Another stage may hold the cores for long: waiting for them is no fault.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "86400")
-    resources = {"CPU": float(workers.cpus)} | ({"GPU": 1.0} if workers.gpu else {})
     config = {
         "build": build,
         "schedule": schedule,
@@ -108,36 +111,44 @@ def run(
         "lines": folder / _LINES,
         "last": last,
     }
-    for attempt in range(1, _ATTEMPTS + 1):
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpu, resources_per_worker=resources),
-            # Tried again here and not by Ray, which would try a user's error again too.
-            run_config=RunConfig(
-                name=name,
-                storage_path=str(storage.resolve()),
-                failure_config=FailureConfig(max_failures=0),
-            ),
-        )
-        with _followed(folder / _LINES, say):
-            try:
-                trainer.fit()
-            except TrainingFailedError as error:
-                _raise_own(error)
-                if attempt == _ATTEMPTS:
-                    raise VSRError(
-                        f"the training {name} failed {attempt} times, at last with: {_last_line(error)} "
-                        "Run again to go on from its last checkpoint."
-                    ) from error
-                say(f"a training worker failed ({_last_line(error)}): going on from the last checkpoint")
-            else:
+    with _followed(folder / _LINES, say):
+        for attempt in range(1, _ATTEMPTS + 1):
+            failure = _attempt(config, workers, name, storage)
+            if failure is None:
                 break
+            if attempt == _ATTEMPTS:
+                raise VSRError(
+                    f"the training {name} failed {attempt} times, at last with: {_last_line(failure)} "
+                    "Run again to go on from its last checkpoint."
+                ) from failure
+            say(f"a training worker failed ({_last_line(failure)}): going on from the last checkpoint")
     done = load(last)["step"] if last.is_file() else 0
     if done < schedule.iterations:  # stopped by Ctrl-C, which Ray takes for an end
         raise VSRError(f"the training {name} was stopped at step {done}: run again to go on.")
     os.replace(last, final)
     return final
+
+
+def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path) -> TrainingFailedError | None:
+    """Train on Ray until the end, or until something fails that may pass.
+
+    Raises:
+        VSRError: what a worker raised.
+    """
+    resources = {"CPU": float(workers.cpus)} | ({"GPU": 1.0} if workers.gpu else {})
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpu, resources_per_worker=resources),
+        # Tried again here and not by Ray, which would try a user's error again too.
+        run_config=RunConfig(name=name, storage_path=str(storage.resolve()), failure_config=FailureConfig(max_failures=0)),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        _raise_own(error)
+        return error
+    return None
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -146,15 +157,19 @@ def _work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     schedule: Schedule = config["schedule"]
+    # Convolutions on a GPU have ten bits for fractions by default.
+    torch.backends.cudnn.allow_tf32 = schedule.precision != "float32"
     last: Path = config["last"]
-    progress = Progress(schedule.iterations, partial(_append, config["lines"]), config["tracker"])
+    say = partial(_append, config["lines"])
+    tracker = Outbox(config["tracker"], last.with_name(UNSENT), say) if config["tracker"] else None
+    progress = Progress(schedule.iterations, say, tracker)
 
     def keep(step: int, state: State) -> None:
         save(state, last)
 
     state = load(last) if last.is_file() else None
     if state is not None and rank == 0:
-        _append(config["lines"], f"going on from step {state['step']}/{schedule.iterations}")
+        say(f"going on from step {state['step']}/{schedule.iterations}")
     fit(
         config["build"](),
         schedule,

@@ -6,22 +6,25 @@ workers sees the same global batches, and a resumed run goes on with the very da
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.clips import fit
+from pipelines.clips.levels import to_planes, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.params import Scales
 from pipelines.priors import kinds
 from pipelines.priors.kinds import KINDS, Kind
 
 FLOW_SCALE = 4
 """Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
 
+
+CPU = torch.device("cpu")
 
 Batch = dict[str, Tensor]
 """Samples by name, stacked along the first axis."""
@@ -157,7 +160,7 @@ class PairCrops:
             `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
             their names, (T, C, h, w) float32.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng) if self._flips else UPRIGHT
         cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
@@ -171,41 +174,43 @@ class PairCrops:
         return stack(self.sample(step, index) for index in indices)
 
 
-class AnyScaleCrops:
-    """HR clips of one split, of a size that is drawn anew for every step: a whole number of LR pixels of any size.
+class HRCrops:
+    """HR clips of one split, of a size of its own in every step.
 
     Args:
         hr: store with the column `rgb`.
         split, clip_length, seed: as `PairCrops`.
-        crop: side of the LR crop that is to be made of them, in pixels.
-        scales: what the side of HR over that of LR is drawn from, evenly.
+        side: the side of a step's crops in pixels.
+        largest: the largest side, and what it comes from in words.
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
-        VSRError: a clip is shorter than a crop, or smaller than one at the largest scale.
+        VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
-    def __init__(self, hr: Store, *, split: str, crop: int, scales: Scales, clip_length: int, seed: int) -> None:
-        self._hr, self._crop, self._scales, self._seed = hr, crop, scales, seed
+    def __init__(
+        self,
+        hr: Store,
+        *,
+        split: str,
+        clip_length: int,
+        seed: int,
+        side: Callable[[int], int],
+        largest: tuple[int, str],
+        flips: bool = True,
+    ) -> None:
+        self._hr, self._seed, self._side, self._flips = hr, seed, side, flips
         clips = hr.split(split)
         for clip in clips:
-            _check_room(clip, str(hr.path), round(crop * scales.high), clip_length, f"`crop` {crop} at scale {scales.high:g}")
+            _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
         self._places = _Places(clips, clip_length)
 
-    def side(self, step: int) -> int:
-        """The side of the HR crops of a step, in pixels: the scale drawn times `crop`, rounded."""
-        # The fourth number keeps it apart from the draws of crops, which have three.
-        rng = np.random.default_rng([self._seed % 2**64, step, 0, 1])
-        return round(self._crop * rng.uniform(self._scales.low, self._scales.high))
-
-    def sample(self, step: int, index: int) -> Batch:
-        """Crop `index` of the global batch of `step`: `hr`, (T, 3, side, side) uint8 RGB."""
-        rng = _generator(self._seed, step, index)
-        window = self._places.draw(rng, self.side(step))
-        return {"hr": to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))}
-
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        """The crops `indices` of the global batch of `step`, stacked: `hr`, (N, T, 3, side, side) uint8."""
-        return stack(self.sample(step, index) for index in indices)
+    def sample(self, step: int, index: int) -> tuple[str, Tensor]:
+        """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
+        rng = generator(self._seed, step, index)
+        window = self._places.draw(rng, self._side(step))
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
+        return window.clip, to_planes(orientation.of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -238,7 +243,7 @@ class FlowCrops:
             `ref` and `supp` (3, h, w) float32 RGB in [0, 1], `flow` (2, h, w) with ref(p) ~ supp(p + flow(p)),
             and `visible` (1, h, w), the share of each pixel of ref that supp shows within its crop.
         """
-        rng = _generator(self._seed, step, index)
+        rng = generator(self._seed, step, index)
         clip = self._clips[int(rng.integers(0, len(self._clips)))]
         first = int(rng.integers(0, clip.frames - 1))
         forward = bool(rng.integers(0, 2))
@@ -255,6 +260,13 @@ class FlowCrops:
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, 3 | 3 | 2 | 1, h, w)."""
         return stack(self.sample(step, index) for index in indices)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch from the CPU on a device."""
+    if device.type != "cuda":
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def stack(samples: Iterable[Batch]) -> Batch:
@@ -329,8 +341,8 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
                 "that keeps all frames."
             )
         large, small = original.attributes, clip.attributes
-        scale = round(large.height / small.height)
-        if scale < 1 or (large.height // scale, large.width // scale) != (small.height, small.width):
+        scale = fit.whole_scale(fit.size(original), fit.size(clip))
+        if scale is None:
             raise VSRError(
                 f"clip {clip.name!r} is {large.width}x{large.height} in {hr.path} and {small.width}x{small.height} in {lr}: "
                 "training takes a degradation of one whole scale."
@@ -365,7 +377,7 @@ def _check_axes(normals: Store) -> None:
     """
     if (kinds.provenance(normals) or {}).get("normals") == "world":
         raise VSRError(
-            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `flips: false` in the "
+            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `upright: true` in the "
             "recipe, or render them in the camera's and say so in the corpus (`normals: camera`)."
         )
 
@@ -383,21 +395,11 @@ def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str |
         )
 
 
-def _generator(seed: int, step: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed % 2**64, step, index])
-
-
-def to_planes(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to (..., C, H, W), of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
+def generator(seed: int, *numbers: int) -> np.random.Generator:
+    """The random numbers of a step and an index in its batch; one number more keeps other draws of theirs apart."""
+    return np.random.default_rng([seed % 2**64, *numbers])
 
 
 def as_tensor(planes: np.ndarray) -> Tensor:
     """(..., C, H, W) of numbers or truth values as float32."""
     return torch.from_numpy(np.ascontiguousarray(planes)).float()
-
-
-def to_tensor(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to float32 (..., C, H, W); 8 bits become [0, 1]."""
-    planes = to_planes(frames)
-    return planes.float() / 255 if frames.dtype == np.uint8 else planes.float()

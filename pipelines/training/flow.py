@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from models.spynet import SPyNet
 from pipelines import networks
-from pipelines.clips.store import Store
+from pipelines.clips.levels import to_tensor
+from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics
 from pipelines.params import Schedule
-from pipelines.training.crops import FLOW_SCALE, Batch, FlowCrops, flow_clips, flow_pair, reduce, to_tensor
+from pipelines.training.crops import CPU, FLOW_SCALE, Batch, FlowCrops, flow_clips, flow_pair, reduce, to_device
 from pipelines.training.initial import mind_changes
-from pipelines.training.loop import Group, Images, Metrics, mean_over_ranks
+from pipelines.training.learners import Learner
+from pipelines.training.loop import mean_over_ranks
 from pipelines.training.losses import endpoint_error
 
 HIDDEN_WEIGHT = 0.1
@@ -43,40 +46,41 @@ class FlowTask:
         VSRError: the corpus has no exact flow, its clips do not fit the schedule, or `clip_length` is not 2.
     """
 
-    ema: float | None = None
-
     def __init__(self, network: nn.Module, schedule: Schedule, hr: Store, truth: Store) -> None:
         if schedule.clip_length != 2:
             raise VSRError(f"flow is between 2 frames: set `clip_length`, {schedule.clip_length} now, to 2.")
         self.network = network
+        self.learners = [Learner("flow", network, schedule)]
+        self.frozen: dict[str, str] = {}
         self._crops = FlowCrops(hr, truth, split="train", crop=schedule.crop, seed=schedule.seed)
         self._hr, self._truth = hr, truth
-        self._validation = flow_clips(hr, truth, "validation")
+        self.views = flow_clips(hr, truth, "validation")
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.network.parameters()))]
+    def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
+        return to_device(self._crops.batch(step, indices), device)
 
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        return self._crops.batch(step, indices)
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
         ref, supp, flow, visible = (batch[name] for name in ("ref", "supp", "flow", "visible"))
         weight = HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visible
         # Ranks see more or less of what is visible, and the mean over all of it is what is learnt from.
         counted = weight.sum()
-        return endpoint_error(network(ref, supp).float(), flow, weight) * (counted / mean_over_ranks(counted))
+        error = endpoint_error(self.network(ref, supp).float(), flow, weight)
+        return {"epe": error * (counted / mean_over_ranks(counted))}
 
-    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
+    def validate(self, network: nn.Module, view: Clip, device: torch.device) -> Metrics:
         """`epe`, the endpoint error of visible pixels in pixels of frames reduced by `FLOW_SCALE`, and
-        `epe_zero`, that of no motion at all."""
-        errors, zeros = [], []
-        for clip in self._validation:
-            firsts = np.linspace(0, clip.frames - 2, min(_VALIDATION_PAIRS, clip.frames - 1)).astype(int)
-            pairs = [self._small(clip.name, int(first), forward) for first in firsts for forward in (True, False)]
-            ref, supp, flow, visible = (torch.stack(parts).to(device) for parts in zip(*pairs, strict=True))
-            errors.append(endpoint_error(network(ref, supp), flow, visible).item())
-            zeros.append(endpoint_error(torch.zeros_like(flow), flow, visible).item())
-        return {"epe": float(np.mean(errors)), "epe_zero": float(np.mean(zeros))}, {}
+        `epe_zero`, that of no motion at all; the mean over some pairs of frames of a clip."""
+        firsts = np.linspace(0, view.frames - 2, min(_VALIDATION_PAIRS, view.frames - 1)).astype(int)
+        pairs = [self._small(view.name, int(first), forward) for first in firsts for forward in (True, False)]
+        ref, supp, flow, visible = (torch.stack(parts).to(device) for parts in zip(*pairs, strict=True))
+        return {
+            "epe": endpoint_error(network(ref, supp), flow, visible).item(),
+            "epe_zero": endpoint_error(torch.zeros_like(flow), flow, visible).item(),
+        }
+
+    def summary(self, found: list[Metrics], step: int) -> tuple[Metrics, Images]:
+        """The means over clips."""
+        return {name: float(np.mean([each[name] for each in found])) for name in found[0]}, {}
 
     def _small(self, clip: str, first: int, forward: bool) -> list[Tensor]:
         pair = flow_pair(self._hr, self._truth, clip, first, forward)

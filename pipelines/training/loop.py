@@ -7,12 +7,9 @@ resumed from a state ends with the very weights of an undisturbed one.
 
 from __future__ import annotations
 
-import copy
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,55 +17,59 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.parts.deform import GuidedDeformConv
 from pipelines.errors import VSRError
-from pipelines.params import Schedule
+from pipelines.monitoring import Images, Metrics
+from pipelines.params import Precision, Schedule
 from pipelines.training.crops import Batch
-from pipelines.training.schedules import rate
+from pipelines.training.learners import Learner
+from pipelines.training.state import State
 
-State = dict[str, Any]
-"""What a run goes on from: `step` (steps done), `network`, `optimiser` and `average` (state dicts)."""
-
-Metrics = dict[str, float]
-Images = dict[str, np.ndarray]
-"""Frames to look at by name, (H, W, 3) uint8 RGB."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parameters that learn at `factor` times the rate, once `frozen` steps are over."""
-
-    parameters: list[nn.Parameter]
-    factor: float = 1.0
-    frozen: int = 0
+_AUTOCAST: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_PATIENCE = timedelta(days=7)
+"""How long a rank waits for the others at the end of a validation."""
 
 
 class Task(Protocol):
-    """A network, the data it learns from, and what learning means."""
-
-    ema: float | None
-    """Decay of the averaged weights that are validated and kept; None keeps the plain ones."""
+    """Networks, the data they learn from, and what learning means."""
 
     @property
-    def network(self) -> nn.Module:
-        """What learns, the same whenever it is asked for."""
+    def learners(self) -> Sequence[Learner]:
+        """What learns, in the order in which it does so in every step. The first is what the training is for: it is validated,
+        and its weights are left in the end."""
         ...
 
-    def groups(self) -> list[Group]:
-        """All parameters of the network, each in one group."""
+    @property
+    def frozen(self) -> Mapping[str, str]:
+        """The sha256 of every file with parameters that are used and do not learn, by name."""
         ...
 
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        """The samples `indices` of the global batch of `step`, on the CPU, stacked along the first axis."""
+    @property
+    def views(self) -> Sequence[Any]:
+        """What is validated, one after the other."""
         ...
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch, a float32 scalar whose mean over ranks is that of the global batch. `network` may
-        be wrapped for several ranks."""
+    def batch(self, step: int, indices: Iterable[int], device: torch.device) -> Batch:
+        """The samples `indices` of the global batch of `step` on a device, stacked along the first axis.
+
+        They depend on the seed, the step and their index alone: neither on how many workers share the batch, nor on an
+        interruption. The batch of the next step is made while one is learnt from, in another thread.
+        """
         ...
 
-    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
-        """Metrics on the validation split after `step` steps, and frames to look at."""
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
+        """The loss of a learner on a batch as named terms, float32 scalars whose means over ranks are those of the global batch.
+
+        The networks of the others have no gradients then. What a learner puts into the batch, the next one finds there: a
+        discriminator the frames that were restored.
+        """
+        ...
+
+    def validate(self, network: nn.Module, view: Any, device: torch.device) -> Any:
+        """What is to be known of one of `views`; `network` is that of the first learner, or its average. Picklable."""
+        ...
+
+    def summary(self, found: list[Any], step: int) -> tuple[Metrics, Images]:
+        """Metrics after `step` steps, and frames to look at, from what `validate` gave for all `views`, in their order."""
         ...
 
 
@@ -84,96 +85,102 @@ def fit(
     on_validate: Callable[[int, Metrics, Images], None] | None = None,
     on_checkpoint: Callable[[int, State], None] | None = None,
 ) -> State:
-    """Train `task` along `schedule` with Adam(0.9, 0.99) and the rate of `schedules.rate`.
+    """Train the learners of `task` along `schedule`.
 
     A step sees `schedule.batch` samples over all ranks, each rank an equal share. With `world` > 1 the
-    default process group has to be up. On CUDA, forward passes run under bfloat16 autocast.
+    default process group has to be up. What networks draw at random in a step depends on the seed, the step and the rank.
 
     Args:
         resume: the state of an earlier call with the same task and schedule.
-        on_log: called on every rank after each step with its `loss`, the `rate`, the `gradient` norm and, for networks with
-            deformable convolutions whose samples may go anywhere, the largest mean `offset` of one in pixels.
-        on_validate: called on rank 0 before the first step and every `schedule.validate_every` steps.
+        on_log: called on every rank after each step with what `Learner.update` says, that of all but the first learner with
+            its name and `/` in front.
+        on_validate: called on rank 0 before the first step and every `schedule.validate_every` steps; given on all ranks or
+            none, for they share the work.
         on_checkpoint: called on every rank at the same steps as `on_validate` except the first; the
             state holds references, to be written before the call returns.
 
     Returns:
-        The state at the end, equal to that of the last checkpoint; see `kept`.
+        The state at the end, equal to that of the last checkpoint; see `pipelines.training.state`.
 
     Raises:
-        VSRError: the batch cannot be shared evenly, the state is of another run, or the loss or its
-            gradient is not finite.
+        VSRError: the batch cannot be shared evenly, the state is of another run, or a gradient is not finite.
     """
-    if schedule.batch % world:
-        raise VSRError(
-            f"a batch of {schedule.batch} cannot be shared evenly by {world} workers: set `batch` to a multiple of {world}."
-        )
-    share = schedule.batch // world
-    indices = range(rank * share, (rank + 1) * share)
-    device = torch.device(device)
-    network = task.network.to(device)
-    groups = task.groups()
-    optimiser = torch.optim.Adam([{"params": group.parameters} for group in groups], betas=(0.9, 0.99))
-    average = copy.deepcopy(network).requires_grad_(False) if task.ema is not None else None
-    start = _restore(resume, network, optimiser, average) if resume is not None else 0
-    parameters = [parameter for group in groups for parameter in group.parameters]
-    unbounded = [module for module in network.modules() if isinstance(module, GuidedDeformConv)]
+    device, indices = torch.device(device), _share(schedule.batch, rank, world)
+    for learner in task.learners:
+        learner.begin(schedule, device)
+    start = _restore(task, resume) if resume is not None else 0
+    meeting = distributed.new_group(backend="gloo", timeout=_PATIENCE) if world > 1 else None
 
     def validate(step: int) -> None:
-        if rank == 0 and on_validate is not None:
-            kept_network = network if average is None else average
-            kept_network.eval()
-            with torch.no_grad():
-                on_validate(step, *task.validate(kept_network, device, step))
-
-    def state(step: int) -> State:
-        return {
-            "step": step,
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "average": average.state_dict() if average is not None else None,
-        }
+        if on_validate is not None:
+            found = _validated(task, rank, world, device, meeting)
+            if rank == 0:
+                on_validate(step, *task.summary(found, step))
 
     if resume is None:
         validate(0)
-    replica: nn.Module | None = None
-    for step, batch in _prefetched(task, range(start, schedule.iterations), indices, pin=device.type == "cuda"):
-        if replica is None or any(group.frozen == step for group in groups):
-            for group in groups:
-                for parameter in group.parameters:
-                    parameter.requires_grad_(step >= group.frozen)
-            # Gradients are exchanged for what learns when the replica is made, so it is made anew at each thaw.
-            replica = DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else network
-        for group, options in zip(groups, optimiser.param_groups, strict=True):
-            options["lr"] = rate(schedule, step, group.factor)
-        network.train()
-        optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = task.loss(replica, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
-        loss.backward()
-        # The norm is the same on every rank, so all stop together.
-        norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_gradients or float("inf"))
-        if not torch.isfinite(norm):
-            raise VSRError(
-                f"the loss is {loss.item():g} and its gradient {norm.item():g} at step {step} with the rate {rate(schedule, step):g}: "
-                "lower `rate` or set `clip_gradients`."
-            )
-        optimiser.step()
-        if average is not None:
-            assert task.ema is not None
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - task.ema)
+    losses: dict[str, nn.Module] = {}
+    for step, batch in _prefetched(task, range(start, schedule.iterations), indices, device):
+        torch.manual_seed(int(np.random.SeedSequence([schedule.seed % 2**64, step, rank]).generate_state(1)[0]))
+        metrics: Metrics = {}
+        for learner in task.learners:
+            for each in task.learners:
+                each.rest()
+            learner.take_turn(step)
+            if learner.name not in losses or learner.thaws(step):
+                losses[learner.name] = _loss(task, learner, world)
+            with torch.autocast(device.type, _AUTOCAST.get(schedule.precision), enabled=schedule.precision in _AUTOCAST):
+                terms = losses[learner.name](batch)
+            prefix = "" if learner is task.learners[0] else f"{learner.name}/"
+            metrics |= {prefix + name: value for name, value in learner.update(terms, step).items()}
         if on_log is not None:
-            on_log(step + 1, {"loss": loss.item(), "rate": rate(schedule, step), "gradient": norm.item(), **_offset(unbounded)})
+            on_log(step + 1, metrics)
         if (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.iterations:
             validate(step + 1)
             if on_checkpoint is not None:
-                on_checkpoint(step + 1, state(step + 1))
-    return state(schedule.iterations)
+                on_checkpoint(step + 1, _state(task, step + 1))
+    return _state(task, schedule.iterations)
 
 
-def _offset(convs: Iterable[GuidedDeformConv]) -> Metrics:
-    moved = [conv.moved for conv in convs if conv.moved is not None]
-    return {"offset": torch.stack(moved).max().item()} if moved else {}
+class _Loss(nn.Module):
+    """The loss of a learner as a module, so that gradients are exchanged for all that it does with the network: calls it
+    several times, or with other parameters."""
+
+    def __init__(self, task: Task, learner: Learner) -> None:
+        super().__init__()
+        self.network = learner.network
+        self._loss, self._name = task.loss, learner.name
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self._loss(self._name, batch)
+
+
+def _loss(task: Task, learner: Learner, world: int) -> nn.Module:
+    """The loss of a learner. Gradients are exchanged for what learns when this is called, so call it anew at each thaw."""
+    loss = _Loss(task, learner)
+    return DistributedDataParallel(loss, broadcast_buffers=False) if world > 1 else loss
+
+
+def _share(batch: int, rank: int, world: int) -> range:
+    """The indices of a rank's part of the global batch."""
+    if batch % world:
+        raise VSRError(f"a batch of {batch} cannot be shared evenly by {world} workers: set `batch` to a multiple of {world}.")
+    share = batch // world
+    return range(rank * share, (rank + 1) * share)
+
+
+@torch.no_grad()
+def _validated(task: Task, rank: int, world: int, device: torch.device, meeting: distributed.ProcessGroup | None) -> list[Any]:
+    """What `validate` gives for all views, each looked at by one rank."""
+    network = task.learners[0].final
+    network.eval()
+    found = [task.validate(network, view, device) for view in task.views[rank::world]]
+    if meeting is None:
+        return found
+    # All wait here for the slowest, however long it takes, and nowhere else.
+    of_ranks: list[Any] = [None] * world
+    distributed.all_gather_object(of_ranks, found, group=meeting)
+    return [of_ranks[index % world][index // world] for index in range(len(task.views))]
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
@@ -185,57 +192,34 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return mean
 
 
-def kept(state: State) -> dict[str, Tensor]:
-    """The weights that a run is for: the averaged ones if it kept any, else the plain ones."""
-    return state["network"] if state["average"] is None else state["average"]
+def _state(task: Task, step: int) -> State:
+    learners = {learner.name: learner.state() for learner in task.learners}
+    return {"step": step, "frozen": dict(task.frozen), "learners": learners}
 
 
-def save(state: State, path: Path) -> None:
-    """Write a state so that `path` is either whole or as it was."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
-def load(path: Path) -> State:
-    """Read a state onto the CPU.
-
-    Raises:
-        VSRError: it cannot be read.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different kind for each kind of damage
-        raise VSRError(
-            f"the training state {path} cannot be read ({' '.join(str(error).split())[:200]}): remove it to start over."
-        ) from error
-
-
-def _restore(state: State, network: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None) -> int:
+def _restore(task: Task, state: State) -> int:
     """Put a state in place; returns the steps done."""
-    if (state["average"] is None) != (average is None):
-        raise VSRError("the training state and the recipe disagree on `ema`: remove the state to start over.")
-    try:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-    except (RuntimeError, ValueError) as error:
-        raise VSRError("the training state is of another network: remove it to start over.") from error
+    for name, sha256 in task.frozen.items():
+        before = state["frozen"].get(name)
+        if before is not None and before != sha256:
+            raise VSRError(
+                f"the training began with a file of {name} whose sha256 begins with {before[:12]}, not {sha256[:12]}: put that file "
+                "back, or remove the training state to start over."
+            )
+    names = {learner.name for learner in task.learners}
+    if set(state["learners"]) != names or set(state["frozen"]) != set(task.frozen):
+        raise VSRError("the training state is of another network: remove it to start over.")
+    for learner in task.learners:
+        learner.restore(state["learners"][learner.name])
     return int(state["step"])
 
 
-def _prefetched(task: Task, steps: range, indices: range, pin: bool) -> Iterator[tuple[int, Batch]]:
+def _prefetched(task: Task, steps: range, indices: range, device: torch.device) -> Iterator[tuple[int, Batch]]:
     """The batches of `steps`, each made while the one before is learnt from."""
-
-    def make(step: int) -> Batch:
-        batch = task.batch(step, indices)
-        return {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
-
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        coming = pool.submit(make, steps.start) if steps else None
+        coming = pool.submit(task.batch, steps.start, indices, device) if steps else None
         for step in steps:
             assert coming is not None
             batch = coming.result()
-            coming = pool.submit(make, step + 1) if step + 1 in steps else None
+            coming = pool.submit(task.batch, step + 1, indices, device) if step + 1 in steps else None
             yield step, batch

@@ -6,14 +6,14 @@ from torch import nn
 
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Training
-from pipelines.training.loop import Group
+from pipelines.training.learners import Group
 
 
 def groups(network: nn.Module, training: Training) -> list[Group]:
     """All parameters of a network, by the parts of its recipe (`pipelines.params.Training.parts`).
 
     Raises:
-        VSRError: a prefix fits no parameter or stands there twice, or all parameters stand still at first.
+        VSRError: a prefix fits no parameter or stands there twice, or no parameter learns at first.
     """
     members: dict[str | None, list[nn.Parameter]] = {None: [], **{part.prefix: [] for part in training.parts}}
     if len(members) <= len(training.parts):
@@ -32,9 +32,9 @@ def groups(network: nn.Module, training: Training) -> list[Group]:
         # What never learns does so without gradients, which cost time and memory.
         found.append(Group(members[part.prefix], part.rate, part.frozen if part.rate else training.iterations))
     found = [group for group in found if group.parameters]
-    still = min(group.frozen for group in found)
-    if still:
-        raise VSRError(f"all parameters stand still for the first {still} steps: let some of `parts` learn from the first one.")
+    frozen = min(group.frozen for group in found)
+    if frozen:
+        raise VSRError(f"no parameter learns in the first {frozen} steps: let some of `parts` learn from the first one.")
     return found
 
 

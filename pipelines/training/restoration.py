@@ -1,4 +1,4 @@
-"""Supervised restoration: LR clips in, HR clips out, the Charbonnier loss between (BasicVSR, CVPR 2021, Sec. 4)."""
+"""Supervised restoration: LR clips in, HR clips out, and the losses of a recipe between (BasicVSR, CVPR 2021, Sec. 4)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,160 +14,152 @@ from models import Network
 from pipelines import networks
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics, validation
 from pipelines.params import Training
 from pipelines.priors.kinds import there_and_back
-from pipelines.training import parts, validation
-from pipelines.training.crops import Batch, PairCrops, Window, as_tensor, check_prior, common_scale, to_tensor
+from pipelines.training import objective, parts
+from pipelines.training.crops import CPU, Batch
 from pipelines.training.initial import stay_near_the_base
-from pipelines.training.loop import Group, Images, Metrics
-from pipelines.training.losses import charbonnier
+from pipelines.training.learners import Learner
+from pipelines.training.losses import deceive, discriminate
+from pipelines.training.objective import RESTORED
 from pipelines.training.recompute import recompute
+from pipelines.training.sources import Source, View, source
 from pipelines.training.starting import begin_with
 
+DISCRIMINATOR = "discriminator"
 
-class Supervised:
-    """What tasks share in which a network learns to restore known HR clips; see `pipelines.training.loop.Task`.
+
+class Restoration:
+    """A network learning to restore clips, and with an adversarial loss another that tells restored frames from true ones;
+    see `pipelines.training.loop.Task`.
+
+    The two learn in BasicSR's order: the network, then the discriminator from the frames just restored.
 
     Args:
-        network: see `models.Network`.
+        network: of the scale of the clips, or for any scale; what `network.priors` names it gets from the source.
         training: the recipe.
+        source: the clips.
 
     Raises:
-        VSRError: the recipe does not fit the network.
+        VSRError: the recipe or the clips do not fit the network.
     """
 
-    def __init__(self, network: Network, training: Training) -> None:
-        self.network, self.training, self.ema = network, training, training.ema
-        length = training.clip_length
-        if network.window is not None and length != network.window:
-            raise VSRError(f"the network sees windows of {network.window} frames: set `clip_length`, {length} now, to that.")
-        if network.window is not None and training.mirror:
-            raise VSRError("the network sees windows of a clip and no clips: leave `mirror` out.")
-        if length * (2 if training.mirror else 1) < network.min_frames:
-            raise VSRError(f"the network takes at least {network.min_frames} frames: raise `clip_length` from {length}.")
-        self._groups = parts.groups(network, training)
+    def __init__(self, network: Network, training: Training, source: Source) -> None:
+        _check(network, training, source)
+        self.network, self.training, self._source = network, training, source
+        self.learners = [Learner("restorer", network, training, parts.groups(network, training))]
+        self.views = source.views
+        self.frozen = objective.backbones(training.losses)
+        self._terms = objective.terms(training.losses, network)
+        self._adversarial = training.adversarial
+        if self._adversarial:
+            of = self._adversarial.discriminator
+            torch.manual_seed(training.seed)
+            self._discriminator = networks.create(of.network, **of.options)
+            self.learners.append(Learner(DISCRIMINATOR, self._discriminator, of))
         if training.recompute:
             recompute(network)
 
-    def groups(self) -> list[Group]:
-        return self._groups
+    def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
+        return self._source.batch(step, indices, device)
 
-    def error(self, network: nn.Module, lr: Tensor, truth: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
-        """The loss of a batch.
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
+        if learner == DISCRIMINATOR:
+            assert self._adversarial is not None
+            return discriminate(self._adversarial.form, self._judge(batch[RESTORED]), self._judge(self._middle(batch["hr"])))
+        truth = self._shown(batch["hr"])
+        priors = {name: self._shown(batch[name], name) for name in self.network.priors}
+        outputs = self.network.learn(self._shown(batch["lr"]), **priors, **self._size(truth))
+        outputs = {name: output.float() for name, output in outputs.items()}
+        found = {term.name: term.value(outputs, truth, self._middle(truth)) for term in self._terms}
+        for term in self._terms:
+            if term.summed:  # the sum over the global batch, however many workers share it
+                found[term.name] = found[term.name] * (self.training.batch / len(truth))
+        if self._adversarial:
+            restored = outputs[RESTORED]
+            batch[RESTORED] = restored.detach()
+            found["adversarial"] = self._adversarial.weight * deceive(self._adversarial.form, self._judge(restored))
+        return found
+
+    def validate(self, network: nn.Module, view: View, device: torch.device) -> tuple[float, validation.Compared]:
+        """The scale, and how near the middle frames of a clip come to HR, or the frame in their middle where the network has a
+        window."""
+        clip = self._source.middle(view, device)
+        lr, hr = clip["lr"], clip["hr"]
+        restored = self.restored(network, lr, {name: clip[name] for name in self.network.priors}, **self._size(hr))
+        middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
+        return view.scale, validation.compare(view.clip.name, lr[middle], restored, hr[middle], shown=view.shown)
+
+    def summary(self, found: list[tuple[float, validation.Compared]], step: int) -> tuple[Metrics, Images]:
+        """`psnr`, on Y over the middle `clip_length` frames of every clip, and `gain`, what of it is above bicubic; where every
+        step has another scale `psnr_x2`, … at whole scales, and the means over these. Shown are `validation.images` at the
+        largest."""
+        by_scale: dict[float, list[validation.Compared]] = {}
+        for scale, compared in found:
+            by_scale.setdefault(scale, []).append(compared)
+        means = {scale: validation.metrics(compared) for scale, compared in by_scale.items()}
+        metrics = {name: float(np.mean([mean[name] for mean in means.values()])) for name in ("psnr", "gain")}
+        if self._source.scale is None:
+            metrics |= {f"psnr_x{scale:g}": mean["psnr"] for scale, mean in means.items()}
+        return metrics, validation.images(by_scale[max(by_scale)], step)
+
+    def restored(self, network: nn.Module, lr: Tensor, priors: Mapping[str, Tensor], **size: Any) -> Tensor:
+        """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window.
 
         Args:
-            network: `self.network`, maybe wrapped.
-            lr: (N, T, 3, h, w) RGB in [0, 1].
-            truth: (N, T, 3, H, W).
-            priors: (N, T, C, h, w) each, by their names.
-            size: what else the network takes.
+            priors: (T, C, h, w) each, by their names.
+            size: what networks for any scale take.
         """
-        given = priors or {}
-        if self.training.mirror:
-            lr, truth = mirrored(lr), mirrored(truth)
-            given = {name: there_and_back(name, prior) for name, prior in given.items()}
-        loss = charbonnier(network(lr, **given, **size).float(), self.wanted(truth), self.training.reduction)
-        # The sum over the global batch, however many workers share it.
-        return loss * (self.training.batch / len(lr)) if self.training.reduction == "sum" else loss
+        given = {name: self._shown(prior[None], name) for name, prior in priors.items()}
+        found = network(self._shown(lr[None]), **given, **size)
+        if self.network.window is not None:
+            return found
+        if not self.training.mirror:
+            return found[0]
+        there, back = found[0].chunk(2)
+        return (there + back.flip(0)) / 2
 
-    def wanted(self, clip: Tensor) -> Tensor:
+    def _shown(self, clips: Tensor, prior: str | None = None) -> Tensor:
+        """Clips, or priors of a kind, (N, T, ...), as the network sees them: forwards, or with `mirror` forwards and then
+        backwards, (N, 2T, ...)."""
+        if not self.training.mirror:
+            return clips
+        return torch.cat([clips, clips.flip(1)], dim=1) if prior is None else there_and_back(prior, clips)
+
+    def _middle(self, clip: Tensor) -> Tensor:
         """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""
         return clip if self.network.window is None else clip[:, clip.shape[1] // 2]
 
-    def restored(self, network: nn.Module, lr: Tensor, priors: Batch | None = None, **size: Any) -> Tensor:
-        """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window."""
-        clip, given = lr[None], {name: prior[None] for name, prior in (priors or {}).items()}
-        if not self.training.mirror:
-            found = network(clip, **given, **size)
-            return found if self.network.window is not None else found[0]
-        both = network(mirrored(clip), **{name: there_and_back(name, prior) for name, prior in given.items()}, **size)
-        there, back = both[0].chunk(2)
-        return (there + back.flip(0)) / 2
+    def _size(self, hr: Tensor) -> dict[str, Any]:
+        return {"size": tuple(hr.shape[-2:])} if self.network.any_scale else {}
+
+    def _judge(self, frames: Tensor) -> Tensor:
+        """The discriminator's logits of frames (..., 3, H, W)."""
+        return self._discriminator(frames.flatten(0, -4)).float()
 
 
-def mirrored(clips: Tensor) -> Tensor:
-    """Clips (N, T, ...) shown forwards and then backwards, (N, 2T, ...)."""
-    return torch.cat([clips, clips.flip(1)], dim=1)
-
-
-class Restoration(Supervised):
-    """A network learning to restore a pair.
-
-    Args:
-        network: of one scale; what `network.priors` names it gets from `priors`.
-        training: the recipe.
-        hr, lr: as `PairCrops`, with clips in the splits `train`, and `validation` or `test`.
-        priors: as `PairCrops`.
-
-    Raises:
-        VSRError: the pair or the priors do not fit the network or the recipe.
-    """
-
-    def __init__(
-        self, network: Network, training: Training, hr: Store, lr: Store, priors: Mapping[str, Store] | None = None
-    ) -> None:
-        super().__init__(network, training)
-        given = priors or {}
-        if set(given) != set(network.priors):
-            wanted, found = (" and ".join(sorted(names)) or "no priors" for names in (network.priors, given))
-            raise VSRError(f"the network sees {wanted} and is given {found}: train it with {wanted}.")
-        self._priors = {name: given[name] for name in network.priors}
-        length = training.clip_length
-        self._crops = PairCrops(
-            hr,
-            lr,
-            split="train",
-            crop=training.crop,
-            clip_length=length,
-            seed=training.seed,
-            priors=self._priors,
-            flips=training.flips,
-        )
-        self._hr, self._lr = hr, lr
-        self._validation = validation.clips(lr)
-        for scale in (self._crops.scale, common_scale(hr, self._validation, str(lr.path))):
-            if scale != network.scale:
-                raise VSRError(
-                    f"the network enlarges by {network.scale} and {lr.path} is smaller by {scale}: train it on a pair of its scale."
-                )
-        for clip in self._validation:
-            for name, prior in self._priors.items():
-                check_prior(name, prior, lr, clip)
-            check_length(network, training, lr, clip.name)
-
-    def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        return self._crops.batch(step, indices)
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self.error(network, batch["lr"], batch["hr"], {name: batch[name] for name in self._priors})
-
-    def validate(self, network: nn.Module, device: torch.device, step: int) -> tuple[Metrics, Images]:
-        """`psnr`, on Y over the middle `clip_length` frames of every validation clip, or of windows over the frame
-        in their middle, and `gain`, what of it is above bicubic. Shown are `validation.images`."""
-        found: list[validation.Compared] = []
-        for clip in self._validation:
-            window = Window.middle(clip, self.training.clip_length, validation.SIDE)
-            lr, hr = (to_tensor(frames).to(device) for frames in (window.of(self._lr), window.of(self._hr, self._crops.scale)))
-            priors = {name: as_tensor(window.of_prior(name, store)).to(device) for name, store in self._priors.items()}
-            restored = self.restored(network, lr, priors)
-            middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
-            shown = len(found) < validation.SHOWN
-            found.append(validation.compare(clip.name, lr[middle], restored, hr[middle], shown=shown))
-        return validation.metrics(found), validation.images(found, step)
-
-
-def check_length(network: Network, training: Training, store: Store, clip: str) -> None:
-    """A clip can be validated.
-
-    Raises:
-        VSRError: it is shorter than the network takes.
-    """
-    frames = min(training.clip_length, store.clips[clip].frames) * (2 if training.mirror else 1)
-    if frames < network.min_frames:
+def _check(network: Network, training: Training, source: Source) -> None:
+    """The recipe and the clips fit the network."""
+    length = training.clip_length
+    if network.window is not None and length != network.window:
+        raise VSRError(f"the network sees windows of {network.window} frames: set `clip_length`, {length} now, to that.")
+    if network.window is not None and training.mirror:
+        raise VSRError("the network sees windows of a clip and no clips: set `mirror` to false.")
+    if length * (2 if training.mirror else 1) < network.min_frames:
+        raise VSRError(f"the network takes at least {network.min_frames} frames: raise `clip_length` from {length}.")
+    if not network.any_scale and source.scale != network.scale:
+        found = "in every step by another scale" if source.scale is None else f"by {source.scale:g}"
         raise VSRError(
-            f"clip {clip!r} of {store.path} has {store.clips[clip].frames} frames and the network takes at least "
-            f"{network.min_frames}: leave the clip out."
+            f"the network enlarges by {network.scale:g} and the LR clips are smaller {found}: train it on clips of its scale."
         )
+    for clip in {view.clip.name: view.clip for view in source.views}.values():
+        frames = min(length, clip.frames) * (2 if training.mirror else 1)
+        if frames < network.min_frames:
+            raise VSRError(
+                f"clip {clip.name!r}, which is validated, has {clip.frames} frames and the network takes at least "
+                f"{network.min_frames}: leave the clip out."
+            )
 
 
 def restoration_task(
@@ -174,7 +167,7 @@ def restoration_task(
     options: Mapping[str, Any],
     training: Training,
     hr: Path,
-    lr: Path,
+    lr: Path | None = None,
     start: Path | None = None,
     priors: Mapping[str, Path] | None = None,
 ) -> Restoration:
@@ -182,14 +175,19 @@ def restoration_task(
 
     Args:
         network, options, training, start: as `first_network`.
-        hr, lr: stores, as `Restoration`.
-        priors: stores by name, as `Restoration`.
+        hr: store of HR clips.
+        lr: store of LR clips; None where the recipe has a `degradation`.
+        priors: stores of what is known of the LR frames, by the names that the network calls them.
 
     Raises:
-        VSRError: as `Restoration` and `first_network`.
+        VSRError: as `Restoration`, `source` and `first_network`, or the network sees other priors.
     """
-    stores = {name: Store(path) for name, path in (priors or {}).items()}
-    return Restoration(first_network(network, options, training, start), training, Store(hr), Store(lr), stores)
+    given, created = priors or {}, first_network(network, options, training, start)
+    if set(given) != set(created.priors):
+        wanted, found = (" and ".join(sorted(names)) or "no priors" for names in (created.priors, given))
+        raise VSRError(f"the network sees {wanted} and is given {found}: train it with {wanted}.")
+    stores = {name: Store(given[name]) for name in created.priors}
+    return Restoration(created, training, source(training, Store(hr), Store(lr) if lr else None, stores))
 
 
 def first_network(network: str, options: Mapping[str, Any], training: Training, start: Path | None) -> Network:

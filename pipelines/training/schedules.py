@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 
-from pipelines.params import Schedule
+from pipelines.params import Learning
 
 
-def rate(schedule: Schedule, step: int, factor: float = 1.0) -> float:
-    """The learning rate at a step, of what learns at `factor` times the schedule's.
+def rate(learning: Learning, iterations: int, step: int, factor: float = 1.0) -> float:
+    """The learning rate at a step of `iterations`, of what learns at `factor` times the rate.
 
-    One cosine over all steps, or one for each of `schedule.periods`: its first step has the weighted rate,
+    One cosine over all steps, or one for each of `learning.periods`: its first step has the weighted rate,
     as BasicSR's `CosineAnnealingRestartLR` has it one step later.
 
     Loshchilov and Hutter, "SGDR", ICLR 2017, Eq. 5; the weights are BasicSR's, of what is above the final rate.
     """
-    highest, final = schedule.rate * factor, schedule.final_rate
+    highest, final = learning.rate * factor, learning.final_rate
     begin = 0
-    for period in schedule.periods or ():
+    for period in learning.periods or ():
         if step < begin + period.iterations:
             return final + period.weight * (cosine(step - begin, period.iterations, highest, final) - final)
         begin += period.iterations
-    return cosine(step, schedule.iterations, highest, final)
+    return cosine(step, iterations, highest, final)
 
 
 def cosine(step: int, iterations: int, rate: float, final_rate: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `path` when the block ends without an error."""
     building = path.with_name(f".{path.name}.partial")
     shutil.rmtree(building, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Fidelity of frames, as the super-resolution literature computes it.
 
 Frames come as float64 on the scale of 8-bit values, (H, W) for luma or (H, W, 3) for RGB; restored frames
-have been rounded to 8 bits before (see `restore.quantise`).
+have been rounded to 8 bits before (see `levels.quantise`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Metric
 
 PEAK = 255.0
 PSNR_CAP = 100.0

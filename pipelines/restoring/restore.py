@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from models import Network
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
-from pipelines.evaluation.speed import PLAIN, Speed, accelerate, running
-from pipelines.evaluation.tiles import Size, tiles
 from pipelines.priors import kinds
+from pipelines.restoring.speed import PLAIN, Speed, accelerate, running
+from pipelines.restoring.tiles import Size, tiles
 
 TILE_OVERLAP = 16
 
@@ -84,14 +85,14 @@ def restore(
         overlap = network.window // 2
     priors = priors or {}
     _check_inputs(network, priors, size)
-    run = _Run(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
+    run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
     given = 0
     for seen, first, last in windows(_checked(frames, priors), window, overlap):
         if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
             raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
         names = [f"restored frame {given + index}" for index in range(last - first)]
         if tile is None:
-            yield from map(quantise, run.restored(seen, first, last, size), names)
+            yield from map(_finished, run.restored(seen, first, last, size), names)
         else:
             yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
         given += last - first
@@ -121,8 +122,8 @@ def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple
         yield kept[start - base :], given - start, end - start
 
 
-def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
-    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8: what is scored, shown and saved is 8-bit.
+def _finished(frame: Tensor, name: str) -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8.
 
     Raises:
         VSRError: a value is infinite or not a number, so there is no such frame; `name` is what the error calls it.
@@ -132,12 +133,7 @@ def quantise(frame: Tensor, name: str = "a restored frame") -> np.ndarray:
             f"{name} has values that are not finite numbers: the network's parameters are damaged or its training "
             "diverged, train it again or give it other parameters."
         )
-    return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
-    """T frames (H, W, 3) uint8 to (T, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    return to_frame(frame)
 
 
 def neighbours(centre: int, window: int, frames: int) -> list[int]:
@@ -162,8 +158,8 @@ def neighbours(centre: int, window: int, frames: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A network and how it is run."""
+class Runner:
+    """A network, in evaluation mode on its device, and how it is run."""
 
     network: Network
     device: torch.device
@@ -176,11 +172,11 @@ class _Run:
         priors = {name: torch.from_numpy(np.stack([planes[name] for _, planes in seen]))[None] for name in seen[0][1]}
         priors = {name: prior.to(self.device) for name, prior in priors.items()}
         if self.network.window is None:
-            yield from self._forward(clip, priors, size)[0, first:last]
+            yield from self.forward(clip, priors, size)[0, first:last]
         else:
             for t in range(first, last):
                 around = neighbours(t, self.network.window, clip.shape[1])
-                yield self._forward(clip[:, around], {name: prior[:, around] for name, prior in priors.items()}, size)[0]
+                yield self.forward(clip[:, around], {name: prior[:, around] for name, prior in priors.items()}, size)[0]
 
     def default_size(self, seen: Sequence[Seen]) -> Size:
         """(H, W) of the restored frames, where no size is given."""
@@ -189,8 +185,17 @@ class _Run:
 
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
-    def _forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
-        """What the network gives, in single precision."""
+    def forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
+        """What the network gives, in single precision: see `models.Network`.
+
+        Args:
+            clip: (1, T, 3, h, w) in [0, 1], on the device.
+            priors: (1, T, C, h, w) each, by their kinds.
+            size: see `restore`.
+
+        Raises:
+            VSRError: the frames are too few or too small for the network, or it cannot be compiled.
+        """
         inputs: dict[str, Any] = {name: prior.float() for name, prior in priors.items()}
         if self.mirrored:
             clip = torch.cat([clip, clip.flip(1)], dim=1)
@@ -209,7 +214,7 @@ class _Run:
 
 
 def _tiled(
-    run: _Run, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
+    run: Runner, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
 ) -> Iterator[np.ndarray]:
     """Frames `first` to `last`, excluded, of a pass, each (H, W, 3) uint8, put together from tiles."""
     pictures = np.empty((last - first, *size, 3), np.uint8)
@@ -226,7 +231,7 @@ def _tiled(
                     f"{run.network.name} restores tiles to {frame.shape[2]}x{frame.shape[1]}, not {tile.size[1]}x{tile.size[0]}: "
                     "restore whole frames."
                 )
-            picture[rows.place, columns.place] = quantise(frame[:, rows.kept, columns.kept], name)
+            picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
     yield from pictures
 
 

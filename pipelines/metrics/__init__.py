@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib.util
 from itertools import chain
 
+from pipelines import weights
 from pipelines.clips import video
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation.metrics import fidelity, iqa, naturalness, perceptual, temporal
-from pipelines.evaluation.metrics.fidelity import PEAK, PSNR_CAP, luma, ms_ssim, psnr, ssim
-from pipelines.evaluation.metrics.metric import Measure, Metric
-from pipelines.priors import weights
+from pipelines.metrics import fidelity, iqa, naturalness, perceptual, temporal
+from pipelines.metrics.fidelity import PEAK, PSNR_CAP, luma, ms_ssim, psnr, ssim
+from pipelines.metrics.metric import Measure, Metric
 
 __all__ = ["METRICS", "PEAK", "PSNR_CAP", "Measure", "Metric", "get", "luma", "ms_ssim", "psnr", "ssim", "unavailable"]
 

@@ -28,10 +28,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipelines import weights
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Metric
-from pipelines.priors import weights
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Metric
 
 BLOCK = 96
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipelines.training.loop import Images, Metrics
+from pipelines.monitoring import Images, Metrics
 
 _EVERY = 5.0
 _POINTS = 200

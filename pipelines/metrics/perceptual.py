@@ -2,7 +2,7 @@
 all restored frames from all true ones: FID.
 
 The small parameters that LPIPS and DISTS were calibrated with come with torchmetrics, the backbones by name from
-`pipelines.priors.weights`, where only this machine is looked at. torchmetrics' own classes fetch the backbones from the
+`pipelines.weights`, where only this machine is looked at. torchmetrics' own classes fetch the backbones from the
 network as they are made, which is why they are not used.
 """
 
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipelines import weights
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Measure, Metric
-from pipelines.priors import weights
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Measure, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor

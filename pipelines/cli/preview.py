@@ -19,9 +19,9 @@ import torch
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.degradations.apply import quantise
+from pipelines.clips.levels import quantise
 from pipelines.degradations.resize import bicubic
-from pipelines.evaluation.metrics import PSNR_CAP, luma, psnr
+from pipelines.metrics import PSNR_CAP, luma, psnr
 
 TILE = 384
 """Width of a tile in pixels, and the greatest height of a picture in it."""

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.framewise import Framewise
-from pipelines.evaluation.metrics.metric import Metric
+from pipelines.metrics.framewise import Framewise
+from pipelines.metrics.metric import Metric
 
 LICENCE = "non-commercial use only: PolyForm-Noncommercial-1.0.0 and the NTU S-Lab License 1.0 (pyiqa)"
 

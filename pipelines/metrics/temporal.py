@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import video
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics.fidelity import PEAK
-from pipelines.evaluation.metrics.metric import Measure, Metric
-from pipelines.priors import weights
+from pipelines.metrics.fidelity import PEAK
+from pipelines.metrics.metric import Measure, Metric
 
 if TYPE_CHECKING:
     from pipelines.priors.flows import Model

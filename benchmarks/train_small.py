@@ -71,7 +71,7 @@ def _make(loaded: Params, name: str, folder: Path) -> None:
         else:
             _make(loaded, chosen.start, folder)
         schedule = training
-        task = task_of(chosen, profile, training, folder / chosen.start)[0]()
+        task = task_of(loaded, chosen, profile, training, folder / chosen.start)[0]()
         network = networks.create(chosen.method, **profile.options)
     else:
         raise VSRError(f"{name} is not trained here: name a method whose start is.")

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 
 from models.parts.blocks import ResidualBlockNoBN, leaky_relu
 from models.parts.deform import still
-
-PLANES = 64
-"""The masks that a network sees per frame, one per channel; the rest is empty."""
+from models.parts.priors import PLANES
 
 REDUCTION = 16
 """The channels of a feature over those that the attention is squeezed through."""

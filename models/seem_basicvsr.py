@@ -12,7 +12,7 @@ from torch import Tensor
 from models import seem
 from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import in_parts
-from models.parts.priors import given
+from models.parts.priors import PLANES, given
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import misspelt, register, switches
 
@@ -75,7 +75,7 @@ class SEEMBasicVSR(BasicVSRFeatures, RecurrentNetwork):
         Raises:
             ValueError: the masks are missing or not of the clip, or as `flows`.
         """
-        masks = given(self.name, "masks", clip, masks, seem.PLANES)
+        masks = given(self.name, "masks", clip, masks, PLANES)
         guides = in_parts(self.seem["fr"], clip.flatten(0, 1), masks.flatten(0, 1)).unflatten(0, clip.shape[:2])
         features = self.propagate(clip, *self.flows(clip, flow), partial(self.guided_step, guides))
         return self.restore(features, clip)

@@ -11,7 +11,7 @@ from torch import Tensor
 from models import seem
 from models.parts.blocks import pad_to_multiple
 from models.parts.edvr import EDVR, MULTIPLE
-from models.parts.priors import given
+from models.parts.priors import PLANES, given
 from models.parts.registry import register
 
 
@@ -57,9 +57,9 @@ class SEEMEDVR(EDVR):
         """
         middle = clip.shape[1] // 2
         window = self.pad(clip)
-        own = pad_to_multiple(
-            given(self.name, "masks", clip, masks, seem.PLANES)[:, middle : middle + 1].to(clip.dtype), MULTIPLE
-        )[:, 0]
+        own = pad_to_multiple(given(self.name, "masks", clip, masks, PLANES)[:, middle : middle + 1].to(clip.dtype), MULTIPLE)[
+            :, 0
+        ]
         guide = self.seem["fr"](window[:, middle], own)
         features = self.extract(window)
         reference = features[:, middle]

@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from pathlib import Path
+
+STARTED = time.time()
+"""When the first line of the project's code ran here, in seconds since the epoch: all other modules are imported later."""
 
 if importlib.util.find_spec("cv2") is None:
     _python = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "python"

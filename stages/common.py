@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines import params
+from pipelines.errors import VSRError
 from pipelines.faults import translate_errors
 from pipelines.runtime import lineage
+from stages import STARTED
 
 ROOT = params.ROOT
 
@@ -26,15 +28,29 @@ def main(work: Callable[[argparse.Namespace], None], *arguments: str, about: str
         work(parser.parse_args())
 
 
-def begin(name: str) -> lineage.Stage:
-    """Identify the stage that is running and make its work folder."""
+def begin(name: str) -> tuple[lineage.Stage, params.Params]:
+    """Identify the stage that is running and make its work folder; what the stage does, it does with these params.
+
+    Raises:
+        VSRError: params.yaml is wrong, DVC cannot identify the stage, or its code was edited while it was imported.
+    """
+    params.load()  # says better than DVC what is wrong in it
     stage = lineage.stage(name, ROOT)
+    loaded = params.load()  # after the key, so that an edit in between is found at the end
+    edited = lineage.edited_since(stage, STARTED)
+    if edited:
+        raise VSRError(f"{name}: {' and '.join(edited)} changed while the stage was starting: run it again.")
     stage.work.mkdir(parents=True, exist_ok=True)
-    return stage
+    return stage, loaded
 
 
 def end(stage: lineage.Stage) -> None:
-    """The outputs are in place: the work folder has served."""
+    """Check, now that its outputs are in place, that the stage is still the one that began, and delete its work folder.
+
+    Raises:
+        VSRError: it is not; the outputs are taken away.
+    """
+    lineage.verify_outputs(stage)
     shutil.rmtree(stage.work, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines import params
 from pipelines.atomic import atomic_folder
 from pipelines.params.references import NO_PRIOR
-from stages.common import ROOT, data, main, prior_store
+from stages.common import ROOT, begin, data, end, main, prior_store
 
 MANIFEST = "manifest.parquet"
 
@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> None:
     changes with the prior of that pair and with nothing else; for a method without a prior it never changes.
     """
     method = arguments.method
-    loaded = params.load()
+    stage, loaded = begin(params.load().stage("guide", method))
     chosen = params.entry("method", loaded.tested, method)
     pairs = {(corpus, degradation) for corpus in loaded.tests.corpora for degradation in loaded.tests.degradations}
     if isinstance(chosen, params.Experiment):
@@ -32,6 +32,7 @@ def run(arguments: Namespace) -> None:
             path = building / corpus / f"{degradation}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(guide(chosen.prior, corpus, degradation), indent=2) + "\n")
+    end(stage)
 
 
 def guide(prior: str, corpus: str, degradation: str) -> dict[str, str | None]:

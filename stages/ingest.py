@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 
 from pipelines import params
 from pipelines.clips import parallax, readers
 from pipelines.clips.ingest import Ingest
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect
+from pipelines.runtime.lineage import verify
 from stages.common import ROOT, begin, data, end, main, prior_store
 
 
@@ -16,9 +18,9 @@ def ingest(arguments: Namespace) -> None:
     """Make `data/hr/<corpus>` and `data/truth/<corpus>`, and `data/lr/<corpus>/rendered` with its prior `rendered`, which are empty
     where a corpus brings no LR clips."""
     name = arguments.corpus
-    corpus = params.entry("corpus", params.load().corpora, name)
+    stage, loaded = begin(f"ingest@{name}")
+    corpus = params.entry("corpus", loaded.corpora, name)
     clips, small = readers.list_clips(corpus, ROOT), readers.list_rendered(corpus, ROOT)
-    stage = begin(f"ingest@{name}")
     outputs: dict[str, storing.Output] = {"hr": (data("hr", name), ["rgb"]), "truth": (data("truth", name), None)}
     rendered: dict[str, storing.Output] = {
         "lr": (data("lr", name, params.RENDERED), ["rgb"]),
@@ -27,7 +29,8 @@ def ingest(arguments: Namespace) -> None:
     with connect():
         for what, found, stores in (("", clips, outputs), (" rendered", small, rendered)):
             jobs = {clip.name: clip for clip in found}
-            storing.build(jobs, Ingest, stores, stage.work, label=f"ingest {name}{what}", scales=parallax.SCALES)
+            label = f"ingest {name}{what}"
+            storing.build(jobs, Ingest, stores, stage.work, label=label, scales=parallax.SCALES, verify=partial(verify, stage))
     end(stage)
 
 

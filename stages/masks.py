@@ -10,6 +10,7 @@ from pipelines.clips.store import Store
 from pipelines.priors import masks, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
+from pipelines.runtime.lineage import verify
 from stages.common import begin, data, end, main, prior_store
 from stages.priors import tracked
 
@@ -17,12 +18,11 @@ from stages.priors import tracked
 def segment(arguments: Namespace) -> None:
     """Make `data/priors/<prior>/<frames>`."""
     name = arguments.masks
-    loaded = params.load()
+    stage, loaded = begin(f"masks@{name}")
     entry = params.entry("masks", loaded.masks, name)
     model = loaded.priors[entry.prior]
     assert isinstance(model, params.MaskModel)  # params.yaml has been checked
     provenance = weights.provenance(model)  # the weights are there, or it ends here
-    stage = begin(f"masks@{name}")
     frames, out = Store(data(entry.frames)), prior_store(entry.prior, entry.frames)
     label = f"masks {name} ({model.backend})"
     with tracked(stage, "masks", entry, provenance) as run:
@@ -30,7 +30,9 @@ def segment(arguments: Namespace) -> None:
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
             factory = partial(masks.Masks, model, "cuda" if share else "cpu")
-            storing.build(jobs, factory, {"masks": (out, None)}, stage.work, label=label, gpus=share)
+            storing.build(
+                jobs, factory, {"masks": (out, None)}, stage.work, label=label, gpus=share, verify=partial(verify, stage)
+            )
         made = Store(out)
         found = masks.summary(made)
         run.metrics(0, found)

@@ -8,6 +8,7 @@ from itertools import islice
 from pipelines import params, results
 from pipelines.clips.store import Store
 from pipelines.results import MEASURED, Cost
+from pipelines.runtime.lineage import verify
 from pipelines.threads import wait_passively
 from pipelines.training import product
 from stages.common import ROOT, begin, data, end, main
@@ -23,9 +24,8 @@ def run(arguments: Namespace) -> None:
     from pipelines.restoring.measure import FRAMES, footage, measure
 
     name, corpus = arguments.method, arguments.corpus
-    loaded = params.load()
+    stage, loaded = begin(params.load().stage("measure", name, corpus))
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
-    stage = begin(loaded.stage("measure", name, corpus))
     record = product.read(data("trained", name))
     weights = data("trained", name) / product.WEIGHTS
     hr = Store(data("hr", corpus))
@@ -36,6 +36,7 @@ def run(arguments: Namespace) -> None:
     timing = measure(weights, clip, test.passes, device)
     network = networks.load(weights)
     counted = Cost.model_validate({**cost(network, *clip.lr, size=clip.size if network.any_scale else None), "lr": clip.lr})
+    verify(stage)
     results.write_measured(ROOT / "results" / name / corpus / MEASURED, counted, timing)
     print(
         f"measure {name} {corpus}: {timing.seconds_per_frame:.3g} s per frame, {timing.throughput:.3g} frames per second from disk "

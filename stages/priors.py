@@ -13,7 +13,7 @@ from pipelines.params import RENDERED, Params
 from pipelines.priors import computed, kinds
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
-from stages.training import flat
+from pipelines.training import product
 
 EXPERIMENT = "vsr/priors"
 """Apart from the methods' runs, which are compared with each other."""
@@ -43,7 +43,7 @@ def tracked(stage: Stage, kind: str, entry: params.OfFrames, provenance: Mapping
     run = tracking.Run.find_or_create(
         name=stage.name,
         run_key=stage.run_key,
-        params={"frames": entry.frames, **flat(provenance)},
+        params={"frames": entry.frames, **product.flat(provenance)},
         tags={f"vsr.{key}": value for key, value in tags.items() if value},
         inputs=[(path, digest, "prior") for path, digest in stage.inputs.items()],
         experiment=EXPERIMENT,

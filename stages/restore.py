@@ -10,7 +10,7 @@ from pipelines import params
 from pipelines.clips import fit
 from pipelines.clips.store import Store, assemble
 from pipelines.results import Restored
-from pipelines.runtime.lineage import Stage
+from pipelines.runtime.lineage import Stage, verify
 from pipelines.training import product
 from stages.common import ROOT, begin, data, end, main
 
@@ -18,9 +18,8 @@ from stages.common import ROOT, begin, data, end, main
 def run(arguments: Namespace) -> None:
     """Make `data/restored/<method>/<corpus>/<degradation>`: the restored frames, or none and why."""
     name, corpus, degradation = arguments.method, arguments.corpus, arguments.degradation
-    loaded = params.load()
+    stage, loaded = begin(params.load().stage("restore", name, corpus, degradation))
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
-    stage = begin(loaded.stage("restore", name, corpus, degradation))
     record = product.read(data("trained", name))
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
     clips = [clip.name for clip in lr.split(test.split)]
@@ -49,6 +48,7 @@ def run(arguments: Namespace) -> None:
     )
     out = data("restored", name, corpus, degradation)
     if reason:
+        verify(stage)
         assemble(stage.work, [], out, about.model_dump(mode="json"))
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
     else:
@@ -80,6 +80,7 @@ def _restore(
             gpus=share,
             compress=True,
             about=about.model_dump(mode="json"),
+            verify=partial(verify, stage),
         )
 
 

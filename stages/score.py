@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -13,23 +14,23 @@ from pipelines.evaluation import protocols
 from pipelines.evaluation.clips import ClipResult, Score, result
 from pipelines.evaluation.score import assigned, available, summarise
 from pipelines.results import Restored, Result, Scores
-from pipelines.runtime.lineage import Stage
+from pipelines.runtime.lineage import Stage, verify
 from stages.common import ROOT, begin, data, end, main
 
 
 def run(arguments: Namespace) -> None:
     """Make `results/<method>/<corpus>/<degradation>`."""
     name, corpus, degradation = arguments.method, arguments.corpus, arguments.degradation
-    loaded = params.load()
+    stage, loaded = begin(params.load().stage("score", name, corpus, degradation))
     test = params.entry("tested corpus", loaded.tests.corpora, corpus)
     chosen = [protocols.get(protocol) for protocol in test.protocols]
     protocols.check_mirrored(chosen, test.passes.mirrored, f"tests.corpora.{corpus}")
-    stage = begin(loaded.stage("score", name, corpus, degradation))
     restored = Store(data("restored", name, corpus, degradation))
     about = Restored.model_validate(restored.about)
     out = ROOT / "results" / name / corpus / degradation
     label = f"score {name} {corpus} {degradation}"
     if not about.applicable:
+        verify(stage)
         results.write(out, Result(**about.model_dump()), [], {})
         print(f"{label}: not applicable, {about.reason}")
         return end(stage)
@@ -43,6 +44,7 @@ def run(arguments: Namespace) -> None:
     scored = _score(stage, clips, restored, hr, lr, test.protocols, measured, label)
     found = result(about, scored, reasons, stage.inputs)
     values = [value for one in scored for score in one.scores for value in score.measured]
+    verify(stage)
     results.write(out, found, values, {one.clip: one.pictures for one in scored})
     print(f"{label}: {_shown(found.lead)} ({found.lead_protocol}, {len(clips)} clips)")
     for metric, reason in skipped.items():
@@ -71,7 +73,9 @@ def _score(
     from pipelines.runtime.keeping import Kept
 
     video.check_encoder("libx264")  # of the films
-    kept: Kept[ClipResult] = Kept(stage.work / "scored", lambda one: one.frames)
+    # Which metrics can be computed here is not in the run key: weights may come while the stage is interrupted.
+    metrics_key = hashlib.sha256(" ".join(measured).encode()).hexdigest()[:8]
+    kept: Kept[ClipResult] = Kept(stage.work / f"scored-{metrics_key}", lambda one: one.frames)
     todo = {clip: clip for clip in clips if not kept.has(clip)}
     if todo:
         with connect():

@@ -7,11 +7,12 @@ from argparse import Namespace
 
 from pipelines.atomic import atomic_folder
 from pipelines.params.references import NO_PRIOR, SCRATCH
-from stages.common import data, main
+from stages.common import begin, data, end, main
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/scratch`, a record, as a network's, of no weights, and `data/priors/none`, which says that it is none."""
+    stage, _ = begin("scratch")
     records = {
         data("trained", SCRATCH) / "model.json": {"name": SCRATCH, "notes": [], "parts": []},
         data("priors", NO_PRIOR) / "prior.json": {"name": NO_PRIOR},
@@ -20,6 +21,7 @@ def run(arguments: Namespace) -> None:
         with atomic_folder(path.parent) as building:
             # Without `product` and its `RECORD`, which imports PyTorch: that takes longer than all this.
             (building / path.name).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    end(stage)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,19 @@ from pipelines.errors import VSRError
 from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
 from pipelines.params.references import IN_STEP, NO_PRIOR
-from pipelines.training import objective
+from pipelines.training import objective, product
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
 from stages.common import begin, data, end, main, prior_store
 from stages.priors import learnt_with
-from stages.training import flat, train
+from stages.training import train
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/<experiment>`."""
     name = arguments.experiment
-    loaded = params.load()
+    stage, loaded = begin(f"train@{name}")
     experiment = params.entry("experiment", loaded.experiments, name)
     profile = loaded.methods[experiment.method][experiment.profile]
     training = experiment.training(profile)
@@ -33,9 +33,8 @@ def run(arguments: Namespace) -> None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
     frozen = objective.backbones(training.losses)  # they are there, or it ends here
-    stage = begin(f"train@{name}")
     start = data("trained", experiment.start)
-    build, facts = task_of(experiment, profile, training, start)
+    build, facts = task_of(loaded, experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
     beginning = begin_with(network, start)
     notes += [beginning.note] if beginning.note else []
@@ -54,19 +53,20 @@ def run(arguments: Namespace) -> None:
         "precision": training.precision,
         "frozen": frozen,
         "notes": notes,
-        "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
+        "params": product.flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }
-    train(stage, build, training, network, record, data("trained", name))
+    train(stage, loaded, build, training, network, record, data("trained", name))
     end(stage)
 
 
 def task_of(
-    experiment: Experiment, profile: Profile, training: Training, start: Path
+    loaded: params.Params, experiment: Experiment, profile: Profile, training: Training, start: Path
 ) -> tuple[Callable[[], Task], dict[str, Any]]:
     """What makes the task inside a worker, and what the network's record says of its data.
 
     Args:
-        experiment, profile, training: of params.yaml.
+        loaded: params.yaml, and of it
+        experiment, profile, training: what is trained.
         start: the folder of the network that it begins with.
     """
     method, options, hr = experiment.method, profile.options, data("hr", experiment.corpus)
@@ -81,7 +81,7 @@ def task_of(
     if experiment.prior != NO_PRIOR:
         store = prior_store(experiment.prior, f"lr/{experiment.corpus}/{experiment.degradation}")
         priors = {name: store for name in networks.create(method, **options).priors}
-        facts["prior"] = learnt_with(experiment.prior, store, params.load())
+        facts["prior"] = learnt_with(experiment.prior, store, loaded)
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

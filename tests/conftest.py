@@ -102,6 +102,19 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray on two cores of this machine."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
 def hr(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The HR clips of `moving`."""
     return moving.hr_store(tmp_path_factory.mktemp("hr") / "hr")

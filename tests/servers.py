@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -37,3 +41,33 @@ def wait_for_mlflow(process: subprocess.Popen, address: str, log: Path) -> None:
         except requests.RequestException:
             time.sleep(0.1)
     raise AssertionError(log.read_text())
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server that keeps its runs in a folder, where another one finds them: its address and process."""
+    backend = f"sqlite:///{folder / 'server.db'}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    with (folder / "server.log").open("a") as log:
+        process = subprocess.Popen(
+            [*command, "--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")],
+            cwd=folder,
+            env={**environment, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for_mlflow(process, address, folder / "server.log")
+            yield address, process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End the server with the workers that it started, which are its session."""
+    if process.poll() is None:
+        os.killpg(process.pid, 9)
+        process.wait()

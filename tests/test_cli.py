@@ -34,11 +34,13 @@ def test_help_is_quick_to_load() -> None:
     assert found.stdout.strip() == "[]"
     shown = subprocess.run([VSR, "--help"], capture_output=True, text=True, check=True)
     assert shown.stderr == "" and "Traceback" not in shown.stdout
-    for command in ("repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor"):
+    for command in ("repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"):
         assert command in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"]
+)
 def test_every_command_has_help(vsr: Vsr, command: str) -> None:
     done = vsr(command, "--help")
     assert done.code == 0 and done.err == "" and f"vsr {command}" in done.out

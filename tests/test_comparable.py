@@ -104,6 +104,11 @@ def test_only_the_published_profile_of_a_training_set_is_comparable() -> None:
                 assert fits or why == f"not the published network and recipe (profile {profile}, not {expected})"
 
 
+def test_papers_train_in_single_precision() -> None:
+    assert comparable(_cell(**HERE, training_precision="float32"))[0]
+    assert comparable(_cell(**HERE, training_precision="bfloat16")) == (False, "trained in bfloat16, not in float32")
+
+
 def test_what_began_at_random_is_no_published_recipe() -> None:
     assert comparable(_cell(**HERE, random=("spynet",))) == (False, "its spynet began at random, not with published parameters")
 

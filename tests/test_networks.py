@@ -20,11 +20,12 @@ from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import SubPixelNetwork
 from models.parts.deform import SecondOrderDeformAlignment
 from models.parts.edvr import EDVR
+from models.parts.priors import PLANES
 from models.parts.recurrent import RecurrentFeatures
 from models.parts.registry import kind
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
-from models.seem import PLANES, SEEM
+from models.seem import SEEM
 from pipelines.priors.kinds import KINDS
 from pipelines.restoring.cost import cost
 from pipelines.restoring.restore import neighbours

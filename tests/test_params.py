@@ -20,6 +20,13 @@ from pipelines.training import parts
 SHIPPED = params.ROOT / "params.yaml"
 
 
+def _adversarial(**changes: object) -> dict[str, object]:
+    adam = {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}
+    learning = {"optimiser": adam, "rate": 1e-4, "final_rate": 1e-4, "clip_gradients": None, "ema": None}
+    discriminator = {"network": "unet", "options": {}, **learning, **changes}
+    return {"kind": "adversarial", "weight": 0.05, "form": "vanilla", "discriminator": discriminator}
+
+
 def test_shipped_params_are_valid() -> None:
     loaded = params.load(SHIPPED)
     assert loaded.recipes["bi_x4"][0].op == "bicubic"
@@ -44,7 +51,21 @@ def test_recipes_on_vimeo90k(method: str, profile: str, recipe: tuple[object, ..
     """SEEM's Tables 3 to 6 are of networks trained on Vimeo-90K, EDVR in its wide form on windows of 7 frames."""
     found = params.load(SHIPPED).methods[method][profile].training
     assert found is not None and found.crop == 64 and found.final_rate == 1e-7
-    assert (found.iterations, found.batch, found.clip_length, found.mirror, found.rate, found.reduction, found.ema) == recipe
+    (loss,) = found.losses
+    assert isinstance(loss, params.Charbonnier) and loss.weight == 1
+    assert (found.iterations, found.batch, found.clip_length, found.mirror, found.rate, loss.reduction, found.ema) == recipe
+
+
+def test_published_recipes_are_in_single_precision() -> None:
+    """As their papers', with Adam(0.9, 0.99)."""
+    for method, profiles in params.load(SHIPPED).methods.items():
+        for profile, entry in profiles.items():
+            if entry.training is not None:
+                adam = entry.training.optimiser
+                assert (entry.training.precision, adam.kind, adam.betas, adam.decay) == ("float32", "adam", (0.9, 0.99), 0), (
+                    method,
+                    profile,
+                )
 
 
 def test_a_control_learns_at_the_rates_of_what_seem_is_added_to() -> None:
@@ -170,6 +191,10 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
             "experiments.seem_basicvsr_bi sees the prior segments of lr/parallax/bd_x4, which nothing computes",
         ),
         (
+            lambda tree: tree["experiments"]["seem_basicvsr_bi"].update(prior="segment"),
+            "experiments.seem_basicvsr_bi: unknown prior 'segment': did you mean 'segments'?",
+        ),
+        (
             lambda tree: (
                 tree["corpora"]["parallax"].update(rendered=None),
                 tree["experiments"]["basicvsr_bi"].update(degradation="rendered"),
@@ -179,10 +204,6 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
         (
             lambda tree: tree["recipes"].update(rendered=tree["recipes"]["bi_x4"]),
             "recipes.rendered: so are LR clips called that come with their corpus: rename it",
-        ),
-        (
-            lambda tree: tree["experiments"]["seem_basicvsr_bi"].update(prior="segment"),
-            "experiments.seem_basicvsr_bi: unknown prior 'segment': did you mean 'segments'?",
         ),
         (
             lambda tree: tree["masks"].update(flow={"prior": "motion", "frames": "lr/parallax/bi_x4"}),
@@ -199,15 +220,34 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
         (lambda tree: tree["tests"].update(degradations=["bi_x5"]), "tests.degradations: unknown degradation 'bi_x5'"),
         (
             lambda tree: tree["experiments"].update(fixed=_of_one(tree, degradation="in_step")),
-            "experiments.fixed: methods.basicvsr.small.training has no `scales`",
+            "experiments.fixed: methods.basicvsr.small.training has no `degradation`",
         ),
         (
             lambda tree: tree["experiments"].update(free=_of_one(tree, method="basicvsr_dcgu")),
-            "experiments.free: methods.basicvsr_dcgu.small.training has `scales`",
+            "experiments.free: methods.basicvsr_dcgu.small.training has a `degradation`",
         ),
         (
             lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(periods=[{"iterations": 7, "weight": 1}]),
             "its periods have 7 of ",
+        ),
+        (
+            lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(losses=[{"kind": "l2", "weight": 1}]),
+            "unknown kind 'l2'",
+        ),
+        (
+            lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(losses=[_adversarial(), _adversarial()]),
+            "more than one adversarial loss",
+        ),
+        (
+            lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(
+                losses=[_adversarial(periods=[{"iterations": 7, "weight": 1}])]
+            ),
+            "its periods have 7 of ",
+        ),
+        (lambda tree: tree["methods"]["basicvsr"]["small"]["training"].update(precision="half"), "training.precision"),
+        (
+            lambda tree: tree["recipes"].update(bi_x4=[{"op": "bicubic", "scale": {"low": 0.5, "high": 4}}]),
+            "begins at 1 or above",
         ),
     ],
 )

@@ -5,69 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import choices
-import psutil
 import pytest
-import yaml
+from project import Project, clone, stage_process, wait_for
 
 from pipelines import results
 from pipelines.clips.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the whole graph
-
-
-class Project:
-    """A clone with params of its own, and the commands that a user would give in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("VSR_", "RAY_", "MLFLOW_"))}
-        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment["PYTHONPATH"] = str(root)
-
-    def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        tree = choices.shipped(self.root)
-        edit(tree)
-        choices.put(self.root, tree)
-
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            cwd=self.root,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        process = self.start(*command, **environment)
-        output, _ = process.communicate(timeout=1100)
-        assert process.returncode == status, output
-        return output
-
-    def locked(self) -> dict[str, dict[str, str]]:
-        """The outputs' hashes by stage."""
-        stages = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
-        return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
-
-    def runs(self) -> list[tuple[str, str]]:
-        """MLflow's runs: name and run key."""
-        with sqlite3.connect(self.root / "mlflow.db") as database:
-            query = "SELECT runs.name, tags.value FROM runs JOIN tags USING (run_uuid) WHERE tags.key = 'vsr.run_key'"
-            return sorted(database.execute(query).fetchall())
 
 
 def stages_run(output: str) -> set[str]:
@@ -79,29 +31,18 @@ def tiny(params: dict[str, Any]) -> None:
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
     training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
+    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}], "precision": "float32"}
+    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}, "mirror": False, "recompute": False}
     training |= {"iterations": 6, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6, "ema": 0.9}
-    training |= {
-        "clip_gradients": 1.0,
-        "validate_every": 3,
-        "seed": 0,
-        "precision": "float32",
-        "mirror": False,
-        "recompute": False,
-    }
-    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}]}
-    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}}
+    training |= {"clip_gradients": 1.0, "validate_every": 3, "seed": 0}
+    any_scale = [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]
     options = {"channels": 4, "blocks": 1, "base": "bicubic"}
     enlarging = {**options, "upsample_channels": 4}
     params["methods"] = {
         "bicubic": params["methods"]["bicubic"],
         "basicvsr": {"small": {"options": enlarging, "training": training}},
         "seem_basicvsr": {"small": {"options": enlarging, "training": training}},
-        "basicvsr_dcgu": {
-            "small": {
-                "options": {**options, "hidden": 16},
-                "training": {**training, "degradation": [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]},
-            }
-        },
+        "basicvsr_dcgu": {"small": {"options": {**options, "hidden": 16}, "training": {**training, "degradation": any_scale}}},
     }
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
     params["starts"] = {"spynet_parallax": start}
@@ -118,26 +59,19 @@ def tiny(params: dict[str, Any]) -> None:
     test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "passes": {"window": 100, "overlap": 10}}
     params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4", "bi_x2_5"]}
     methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
-    shown = {"title": "All", "methods": methods, "corpora": ["parallax"], "degradations": ["bi_x4", "bi_x2_5"]}
+    shown = {
+        "title": "All",
+        "methods": methods,
+        "corpora": ["parallax"],
+        "degradations": ["bi_x4", "bi_x2_5"],
+        "metrics": ["psnr", "ssim"],
+    }
     params["suites"] = {"all": shown}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
-    project = Project(root)
-    project.change(tiny)
-    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    project.run("git", "init", "--quiet")
-    project.run("git", "add", "--all")
-    project.run("git", *identity, "commit", "--quiet", "--message", "clone")
+    project = clone(tmp_path_factory.mktemp("clone"), tiny)
     project.run("vsr", "repro", "--jobs", "2")
     return project
 
@@ -238,26 +172,6 @@ def test_a_new_degradation_line_runs_only_its_stages(project: Project) -> None:
     assert Store(project.root / "data/lr/parallax/realworld_x4").split("test")[0].attributes.width == 24
 
 
-def _stage_process(process: subprocess.Popen[str], module: str) -> psutil.Process:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            try:
-                if child.cmdline()[1:3] == ["-m", module]:
-                    return child
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        time.sleep(0.05)
-    raise AssertionError(f"{module} did not start")
-
-
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.01)
-
-
 MANY = 12
 
 
@@ -269,8 +183,8 @@ def _killed_and_resumed(project: Project, name: str, finished: str, out: str) ->
         return len(list((project.root / ".vsr" / "work").glob(finished)))
 
     process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
-    _wait_for(lambda: done() >= 3, process)
-    _stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
+    wait_for(lambda: done() >= 3, process)
+    stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
     assert process.returncode != 0 and 3 <= kept < MANY
@@ -301,7 +215,7 @@ def test_killed_restore_and_score_stages_go_on_and_end_with_the_same_bytes(proje
     try:
         pair = "bicubic-many-realworld_x4"
         _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/realworld_x4")
-        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored/*.pickle", "results/bicubic/many/realworld_x4")
+        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored-*/*.pickle", "results/bicubic/many/realworld_x4")
     finally:
         (project.root / "params.yaml").write_bytes(before)
 
@@ -317,8 +231,8 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 
     project.change(add)
     process = project.start("dvc", "repro", "--single-item", name)
-    _wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
-    _stage_process(process, "stages.train").send_signal(signal.SIGKILL)
+    wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
+    stage_process(process, "stages.train").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode != 0
     output = project.run("dvc", "repro", "--single-item", name)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 import models
 from models import Network
-from models.seem import PLANES, SEEM, Representation
+from models.parts.priors import PLANES
+from models.seem import SEEM, Representation
 from pipelines.errors import VSRError
 from pipelines.priors.kinds import mask_planes
 from pipelines.restoring.cost import cost

@@ -189,10 +189,10 @@ def test_an_experiment_is_trained_with_its_own_seed(
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(stage.params, "load", lambda: params)
     monkeypatch.setattr(stage, "begin_with", lambda network, folder: Beginning("", ()))
-    monkeypatch.setattr(stage, "begin", lambda name: name)
+    monkeypatch.setattr(stage, "begin", lambda name: (name, params))
     monkeypatch.setattr(stage, "end", lambda name: None)
     monkeypatch.setattr(stage, "train", lambda *arguments: calls.append(arguments))
     stage.run(Namespace(experiment=name))
-    ((_, build, schedule, _, record, _),) = calls
+    ((_, _, build, schedule, _, record, _),) = calls
     assert schedule.seed == build.args[2].seed == record["params"]["training.seed"] == seed
     assert schedule.iterations == record["params"]["training.iterations"]

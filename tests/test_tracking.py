@@ -9,14 +9,13 @@ import pickle
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from servers import free_port, wait_for_mlflow
+from servers import free_port, mlflow_server, stop
 
 from pipelines.errors import VSRError
 from pipelines.runtime import tracking
@@ -294,32 +293,8 @@ def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    port = free_port()
-    backend = f"sqlite:///{tmp_path / 'server.db'}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--backend-store-uri", backend, "--artifacts-destination", str(tmp_path / "artifacts")],
-            cwd=tmp_path,
-            env={**environment, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_for_mlflow(process, address, tmp_path / "server.log")
-            yield address, process
-        finally:
-            _stop(process)
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """End the server with the workers that it started, which are its session."""
-    if process.poll() is None:
-        os.killpg(process.pid, 9)
-        process.wait()
+    with mlflow_server(tmp_path, free_port()) as running:
+        yield running
 
 
 @pytest.mark.timeout(180)
@@ -338,6 +313,6 @@ def test_a_real_server_and_its_end_midway(
     assert client.get_run(run.id).data.metrics == {"psnr": 31.0}
     assert client.get_run(run.id).info.artifact_uri.startswith("mlflow-artifacts:")
     assert any((tmp_path / "artifacts").rglob("*.png"))
-    _stop(process)
+    stop(process)
     with pytest.raises(VSRError, match="no MLflow server answers"):
         run.metrics(2, {"psnr": 32.0})

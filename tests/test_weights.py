@@ -231,7 +231,7 @@ def test_the_registry_agrees_with_the_publishers_names() -> None:
     """Publishers that put the first digits of the sha256 in the file's name: they must be those registered."""
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
-    for known in {**REGISTRY, **of_networks()}.values():
+    for known in map(weights.find, [*REGISTRY, *of_networks()]):
         for file, digest in known.files.items():
             assert known.address(file).endswith(f"/{file}") or known.url.startswith("https://drive.google.com/")
             if file.endswith(".pth"):
@@ -247,7 +247,8 @@ def test_what_networks_say_of_their_published_parameters() -> None:
     assert not own.keys() & REGISTRY.keys()
     assert {"basicvsr", "basicvsr_plusplus", "edvr_l", "edvr_m", "iconvsr", "spynet"} == {_network(name) for name in own}
     for name, known in own.items():
-        assert weights.find(name) is known and known.source is not None
+        found = weights.find(name)
+        assert (found.files, found.trained_on, found.differs) == ({known.file: known.sha256}, known.trained_on, known.differs)
         with torch.device("meta"):
             network = models.create(_network(name), **known.options)
         if not network.restores:

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from models.parts.blocks import pad_to_multiple
 
+PLANES = 64
+"""Channels of `masks`, one per mask of a frame; the rest is empty."""
+
 FLOW = 4
 """Channels of `flow`, in pixels, to the right and down: two to the next frame, then two to the previous one. What leads out
 of the clip is not looked at."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from models.parts.weights import Weights
+from models.parts.weights import Published
 
 
 class Network(nn.Module):
@@ -98,7 +98,7 @@ def kind(name: str) -> type[Network]:
     return _IMPORTED[name]
 
 
-def weights(name: str) -> Mapping[str, Weights]:
+def weights(name: str) -> Mapping[str, Published]:
     """The published parameters of a network, which stand as `WEIGHTS` in its file.
 
     Raises:

@@ -24,7 +24,7 @@ def _run() -> None:
 
     from pipelines.cli.footage import degrade, export, restore
     from pipelines.cli.networks import card
-    from pipelines.cli.project import doctor, report, repro, ui
+    from pipelines.cli.project import doctor, report, repro, sources, ui
     from pipelines.cli.scores import compare, score
 
     app = typer.Typer(
@@ -33,6 +33,6 @@ def _run() -> None:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor):  # as the help lists them
+    for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor, sources):  # as the help lists them
         app.command()(command)
     app(prog_name="vsr")

@@ -37,7 +37,7 @@ class Footage(Strict):
     such folders with the G-buffer of each frame beside it, as EXR or NPZ.
 
     `split` is the split of clips that `splits` does not name. `fps` is that of frames, which carry none
-    (25 where it is left out); videos know their own. `normals` says in whose axes those of G-buffers are: the world's, as Blender's,
+    (25 where it is left out); videos know their own. `normals` says in whose axes those of G-buffers are: the world's, as Blender's and where it is left out,
     or the camera's (x right, y down, z forward), which alone can be turned with a flipped crop.
     """
 
@@ -46,7 +46,7 @@ class Footage(Strict):
     split: Split
     splits: dict[str, Split] = {}
     fps: PositiveFloat | None = None
-    normals: Literal["world", "camera"] = "world"
+    normals: Literal["world", "camera"] | None = None
 
 
 class Reds(Strict):

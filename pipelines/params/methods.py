@@ -186,7 +186,7 @@ class Test(Strict):
     split: Split
     passes: Passes
     protocols: Annotated[list[str], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
+    metrics: Annotated[list[str], Field(min_length=1)]
 
 
 class Tests(Strict):
@@ -204,4 +204,4 @@ class Suite(Strict):
     methods: list[Name]
     corpora: list[Name]
     degradations: list[Name]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
+    metrics: Annotated[list[str], Field(min_length=1)]

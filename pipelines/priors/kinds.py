@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.parts.priors import FLOW
-from models.seem import PLANES
+from models.parts.priors import FLOW, PLANES
 from pipelines.clips.store import Frame, Store
 from pipelines.errors import VSRError, unknown
 

@@ -22,6 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
+from pipelines.runtime import sources
 
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
@@ -61,8 +62,9 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
         Whether everything is up to date now; the failed and skipped stages are printed.
 
     Raises:
-        VSRError: the graph cannot be read, or has no such target.
+        VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
     """
+    sources.check(sources.linked(root), root)
     graph = _graph(root)
     methods = _methods(graph)
     wanted = _upstream(graph, methods, targets) if targets else set(graph)
@@ -91,13 +93,11 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
 def _dvc(root: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr or done.stdout).strip().replace("ERROR: ", "")
+        reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
         if "not inside of a DVC repository" in reason:
             raise VSRError(f"{root} is not a DVC repository: run in a clone of the project, or run `dvc init` there.")
         home = os.path.expanduser("~")
-        mend = (
-            f"; set HOME, which is {home}, to a folder of yours." if home + os.sep in reason and not os.path.isdir(home) else ""
-        )
+        mend = "" if os.path.isdir(home) else f"; set HOME, which is {home}, to a folder of yours."
         raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}{mend}")
     return done.stdout
 

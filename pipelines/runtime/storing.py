@@ -24,6 +24,7 @@ def build(
     gpus: float = 0.0,
     compress: bool = False,
     about: Mapping[str, Any] | None = None,
+    verify: Callable[[], None] | None = None,
 ) -> None:
     """Make every clip and join them into stores, in the order of `jobs`.
 
@@ -37,6 +38,7 @@ def build(
         gpus: the share of a GPU that each worker takes.
         compress: see `ClipWriter`.
         about: of the stores, see `assemble`.
+        verify: called before the stores appear; raises if they must not, see `lineage.verify`.
 
     Raises:
         VSRError: a clip failed (the others are kept in `work`).
@@ -45,6 +47,8 @@ def build(
     todo = {clip: job for clip, job in jobs.items() if not sink.has(clip)}
     try:
         pool.run(todo, factory, sink, label=label, gpus=gpus)
+        if verify is not None:
+            verify()
         for name, (out, _) in outputs.items():
             kept = [clip for clip in jobs if finished(work / name, clip)]
             assemble(work / name, kept, out, about)

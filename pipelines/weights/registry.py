@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import models
-from models.parts import registry
-from models.parts.weights import Weights
 from pipelines.errors import unknown
+
+if TYPE_CHECKING:  # networks need torch, which takes seconds to import, and most names are none of theirs
+    from models.parts.weights import Published
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The files that are published under one name.
+
+    `files` maps the publisher's file names to their sha256: all 64 hex digits, or the 8 that the publisher puts
+    in the file's name where no more are known; None for a small file whose content only a commit in the address
+    pins. `url` is the address of the one file, or, where it ends in a slash, what their names continue. With `folder`,
+    the files make one folder named like the weights (a model of transformers); otherwise there is one file.
+    `ports` are other files that hold the same parameters under the names this project loads; they are accepted
+    from a local folder and never downloaded. `trained_on` and `differs` are those of a network, see
+    `models.parts.weights.Published`.
+    """
+
+    url: str
+    files: Mapping[str, str | None]
+    licence: str
+    folder: bool = False
+    ports: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
+    differs: str | None = None
+
+    def address(self, file: str) -> str:
+        """Where one of the files is."""
+        return self.url + file if self.url.endswith("/") else self.url
+
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 
@@ -63,6 +93,8 @@ REGISTRY: dict[str, Weights] = {
         ports={"lpips_squeeze.onnx": "1402626680d5b69a793e647edda2c32f04e192f5cf1e7837bec8bde14187a261"},
     ),
     "alexnet": _torchvision("alexnet-owt-7be5be79.pth", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+    # Of its sha256 the publisher names the first 8 digits.
+    "vgg19": _torchvision("vgg19-dcbb9e9d.pth", "dcbb9e9d"),
     "vgg16": _torchvision("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
     "inception_v3_fid": Weights(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
@@ -76,8 +108,14 @@ def published(name: str) -> Weights | None:
     """What is published under a name, if anything. Of the networks, only the one whose name it begins with is imported."""
     if name in REGISTRY:
         return REGISTRY[name]
+    import models
+    from models.parts import registry
+
     networks = [network for network in models.names() if name.startswith(f"{network}_")]
-    return registry.weights(max(networks, key=len)).get(name) if networks else None
+    found = registry.weights(max(networks, key=len)).get(name) if networks else None
+    if found is None:
+        return None
+    return Weights(found.url, {found.file: found.sha256}, found.licence, trained_on=found.trained_on, differs=found.differs)
 
 
 def find(name: str) -> Weights:
@@ -93,6 +131,9 @@ def find(name: str) -> Weights:
 
 
 @functools.cache
-def of_networks() -> dict[str, Weights]:
-    """The published parameters of all networks, by their names. Imports them all."""
-    return {name: weights for network in models.names() for name, weights in registry.weights(network).items()}
+def of_networks() -> dict[str, Published]:
+    """What is published of all networks, by its names. Imports them all."""
+    import models
+    from models.parts import registry
+
+    return {name: known for network in models.names() for name, known in registry.weights(network).items()}

@@ -65,7 +65,7 @@ def rendered(corpus: params.Footage, place: Place) -> list[SourceClip]:
             raise VSRError(f"{place / LR} has {counts}: render the same frames at both sizes.")
     found = []
     for name, location in small.items():
-        made_by = {"backend": "rendered", "normals": corpus.normals, "crop": list(large[name].first_size())}
+        made_by = {"backend": "rendered", "normals": corpus.normals or "world", "crop": list(large[name].first_size())}
         split, fps = corpus.splits.get(name, corpus.split), corpus.fps or FRAMES_FPS
         found.append(SourceClip(name, split, f"{LR}/{name}", fps, location, made_by))
     return found

@@ -39,7 +39,7 @@ def begin(name: str) -> lineage.Stage:
 
 
 def end(stage: lineage.Stage) -> None:
-    """The outputs are in place: the work folder has served."""
+    """The outputs are in place: delete the work folder."""
     shutil.rmtree(stage.work, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.errors import VSRError, unknown
+from pipelines.params.degradations import Bicubic, Range
 from pipelines.params.methods import OfMethod
 from pipelines.params.priors import OfFrames
 
@@ -24,6 +25,11 @@ def check(params: Params) -> None:
     """
     for degradation in params.degradations:
         _known("recipe", degradation, params.recipes, "degradations")
+    for name, recipe in params.recipes.items():
+        if any(isinstance(step, Bicubic) and isinstance(step.scale, Range) for step in recipe):
+            raise VSRError(
+                f"params.yaml: recipes.{name}: a range of scales is for the `degradation` of a training: give its bicubic step one scale."
+            )
     _check_priors(params)
     _check_networks(params)
     _check_methods(params)

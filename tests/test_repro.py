@@ -213,9 +213,10 @@ def test_killed_restore_and_score_stages_go_on_and_end_with_the_same_bytes(proje
 
     project.change(add)
     try:
-        pair = "bicubic-many-realworld_x4"
-        _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/realworld_x4")
-        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored-*/*.pickle", "results/bicubic/many/realworld_x4")
+        project.run("dvc", "repro", "--single-item", "degrade@many-bi_x4", "guide_baseline@bicubic")
+        pair = "bicubic-many-bi_x4"
+        _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/bi_x4")
+        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored-*/*.pickle", "results/bicubic/many/bi_x4")
     finally:
         (project.root / "params.yaml").write_bytes(before)
 

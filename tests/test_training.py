@@ -639,11 +639,17 @@ def test_progress_says_and_tracks() -> None:
             assert step == 2 and set(images) == {"x"}
 
     progress = Progress(400, lines.append, Kept())
-    progress.log(1, {"loss": 3.0})
-    progress.log(2, {"loss": 1.0})
+    progress.log(1, {"loss": 3.0, "discriminator/loss/real": 5.0, "rate": 2.0})
+    progress.log(2, {"loss": 1.0, "discriminator/loss/real": 7.0, "rate": 1.0})
     progress.validated(2, {"psnr": 30.0}, {"x": np.zeros((1, 1, 3), np.uint8)})
     progress.log(400, {"loss": 0.5})
-    assert points[0][0] == 2 and points[0][1]["loss"] == 2.0 and points[1] == (2, {"validation/psnr": 30.0})
+    assert (
+        points[0][0] == 2
+        and points[0][1]["loss"] == 2.0
+        and points[0][1]["discriminator/loss/real"] == 6.0
+        and points[0][1]["rate"] == 1.0
+    )
+    assert points[1] == (2, {"validation/psnr": 30.0})
     assert lines == [lines[-1]] and lines[-1].startswith("step 400/400  loss 0.50000  psnr 30.000")
 
 

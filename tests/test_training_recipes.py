@@ -239,9 +239,9 @@ def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Pat
     assert batch["flow"].shape == (1, 3, 4, 8, 8) and torch.equal(turned[0], -turned[1])
     assert sorted(turned[0].abs().tolist()) == sorted(np.abs(MOTION / 4).tolist())
     first = copy.deepcopy(task.network.state_dict())
-    state = loop.fit(task, recipe)
-    assert all(value.isfinite().all() for value in state["network"].values())
-    assert not torch.equal(state["network"]["fusion.weight"], first["fusion.weight"])
+    learnt = loop.fit(task, recipe)["learners"]["restorer"]["network"]
+    assert all(value.isfinite().all() for value in learnt.values())
+    assert not torch.equal(learnt["fusion.weight"], first["fusion.weight"])
 
 
 # ---------------------------------------------------------------- windows

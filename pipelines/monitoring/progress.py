@@ -29,7 +29,8 @@ class Tracker(Protocol):
 
 
 class Progress:
-    """Callbacks for `fit` that print a line every few seconds and feed a tracker some 200 points of each curve.
+    """Callbacks for `fit` that print a line every few seconds and feed a tracker some 200 points of each curve, of losses
+    their means over the steps since the last one.
 
     Args:
         iterations: steps of the whole run.
@@ -40,7 +41,7 @@ class Progress:
     def __init__(self, iterations: int, say: Callable[[str], None], tracker: Tracker | None = None) -> None:
         self._iterations, self._say, self._tracker = iterations, say, tracker
         self._interval = max(1, iterations // _POINTS)
-        self._losses: list[float] = []
+        self._losses: dict[str, list[float]] = {}
         self._validated: Metrics = {}
         self._steps = 0
         self._warned = False
@@ -53,7 +54,9 @@ class Progress:
         self._seconds += now - self._mark
         self._mark = now
         self._steps += 1
-        self._losses.append(metrics["loss"])
+        for name, value in metrics.items():
+            if "loss" in name.split("/"):
+                self._losses.setdefault(name, []).append(value)
         if metrics.get("offset", 0.0) > _FAR and not self._warned:
             self._warned = True
             self._say(
@@ -61,10 +64,10 @@ class Progress:
                 "ends well: lower `rate` or set `clip_gradients`."
             )
         if step % self._interval == 0 or step == self._iterations:
-            mean = sum(self._losses) / len(self._losses)
+            means = {name: sum(values) / len(values) for name, values in self._losses.items()}
             self._losses.clear()
             if self._tracker is not None:
-                self._tracker.metrics(step, {**metrics, "loss": mean, "steps_per_second": self._steps / self._seconds})
+                self._tracker.metrics(step, {**metrics, **means, "steps_per_second": self._steps / self._seconds})
         if now - self._said >= _EVERY or step == self._iterations:
             self._said = now
             self._say(self._line(step, metrics))

@@ -35,8 +35,8 @@ class Schedule(Learning):
 
 
 class Part(Strict):
-    """Parameters whose names begin with `prefix`: they stand still for `frozen` iterations, then learn at
-    `rate` times the rate; at 0 they never do."""
+    """Parameters whose names begin with `prefix`: they begin to learn after `frozen` iterations, at `rate` times the rate; at 0
+    they never do."""
 
     prefix: str
     rate: Annotated[float, Field(ge=0, le=1)]

@@ -35,11 +35,11 @@ def stay_near_the_base(network: Network) -> None:
     layer is the network's: their hidden layers.
     """
     own = (SPyNet, ResidualBlockNoBN, ModulatedDeformConv, TSAFusion)
-    kept = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
+    left = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
     last = network.last
     assert isinstance(last, nn.Conv2d | nn.Linear)
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in kept and layer.weight.any():
+        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in left and layer.weight.any():
             _he(layer, LEAK)
     for layer in network.modules():
         if isinstance(layer, TSAFusion):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -119,20 +120,10 @@ def fit(
 
     if resume is None:
         validate(0)
-    losses: dict[str, nn.Module] = {}
+    turns = _Turns(task, schedule.precision, device, world)
     for step, batch in _prefetched(task, range(start, schedule.iterations), indices, device):
         torch.manual_seed(int(np.random.SeedSequence([schedule.seed % 2**64, step, rank]).generate_state(1)[0]))
-        metrics: Metrics = {}
-        for learner in task.learners:
-            for each in task.learners:
-                each.rest()
-            learner.take_turn(step)
-            if learner.name not in losses or learner.thaws(step):
-                losses[learner.name] = _loss(task, learner, world)
-            with torch.autocast(device.type, _AUTOCAST.get(schedule.precision), enabled=schedule.precision in _AUTOCAST):
-                terms = losses[learner.name](batch)
-            prefix = "" if learner is task.learners[0] else f"{learner.name}/"
-            metrics |= {prefix + name: value for name, value in learner.update(terms, step).items()}
+        metrics = turns.take(step, batch)
         if on_log is not None:
             on_log(step + 1, metrics)
         if (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.iterations:
@@ -155,10 +146,34 @@ class _Loss(nn.Module):
         return self._loss(self._name, batch)
 
 
-def _loss(task: Task, learner: Learner, world: int) -> nn.Module:
-    """The loss of a learner. Gradients are exchanged for what learns when this is called, so call it anew at each thaw."""
-    loss = _Loss(task, learner)
-    return DistributedDataParallel(loss, broadcast_buffers=False) if world > 1 else loss
+class _Turns:
+    """The learners of a task, each learning in turn."""
+
+    def __init__(self, task: Task, precision: Precision, device: torch.device, world: int) -> None:
+        self._task, self._world = task, world
+        self._losses: dict[str, nn.Module] = {}
+        dtype = _AUTOCAST.get(precision)
+        self._autocast = partial(torch.autocast, device.type, dtype, enabled=dtype is not None)
+
+    def take(self, step: int, batch: Batch) -> Metrics:
+        """One step of every learner; what it says, see `fit`."""
+        metrics: Metrics = {}
+        for learner in self._task.learners:
+            for each in self._task.learners:
+                each.rest()
+            learner.take_turn(step)
+            if learner.name not in self._losses or learner.thaws(step):
+                self._losses[learner.name] = self._loss(learner)
+            with self._autocast():
+                terms = self._losses[learner.name](batch)
+            prefix = "" if learner is self._task.learners[0] else f"{learner.name}/"
+            metrics |= {prefix + name: value for name, value in learner.update(terms, step).items()}
+        return metrics
+
+    def _loss(self, learner: Learner) -> nn.Module:
+        # Gradients are exchanged for what learns when this is made, so it is made anew at each thaw.
+        loss = _Loss(self._task, learner)
+        return DistributedDataParallel(loss, broadcast_buffers=False) if self._world > 1 else loss
 
 
 def _share(batch: int, rank: int, world: int) -> range:

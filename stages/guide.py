@@ -19,12 +19,13 @@ def run(arguments: Namespace) -> None:
     """Make `data/guides/<method>`: for every pair a JSON file with the folder of the prior and the sha256 of its manifest.
 
     DVC's dependencies cannot be conditional. A stage that restores a pair depends on the file of its method and pair, which
-    changes with the prior of that pair and with nothing else; for a method without a prior it never changes.
+    changes with the prior of that pair and with nothing else; for a method without a prior it never changes. All corpora are
+    among the pairs, tested or not, so that a metric of a test makes no guide stale.
     """
     method = arguments.method
     stage, loaded = begin(params.load().stage("guide", method))
     chosen = params.entry("method", loaded.tested, method)
-    pairs = {(corpus, degradation) for corpus in loaded.tests.corpora for degradation in loaded.tests.degradations}
+    pairs = {(corpus, degradation) for corpus in loaded.corpora for degradation in loaded.tests.degradations}
     if isinstance(chosen, params.Experiment):
         pairs.add((chosen.corpus, chosen.degradation))
     with atomic_folder(data("guides", method)) as building:

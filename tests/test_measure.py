@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import models
 from models import Network
 from pipelines.params import Passes
 from pipelines.restoring import measure as measuring
@@ -40,6 +41,7 @@ class Middle(Whole):
 
     name = "middle"
     window = min_frames = 5
+    lookahead = 2
 
     def forward(self, clip: Tensor, **priors: Tensor) -> Tensor:
         return super().forward(clip)[:, 2]
@@ -100,6 +102,6 @@ def test_a_network_with_priors_is_given_some(monkeypatch: pytest.MonkeyPatch) ->
     assert set(seen) == {(1, 30, 64, 8, 13)}
 
 
-@pytest.mark.parametrize(("network", "frames"), [(Whole(), 9), (Middle(), 2)])
+@pytest.mark.parametrize(("network", "frames"), [(Whole(), 9), (Middle(), 2), (models.create("bicubic"), 0)])
 def test_how_many_frames_have_to_arrive(network: Network, frames: int) -> None:
     assert delay_frames(network, 10) == frames

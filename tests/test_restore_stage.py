@@ -25,17 +25,15 @@ def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters:
     return Store(folder)
 
 
-def test_masks_are_those_of_the_model_that_the_network_was_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "data", tmp_path.joinpath)
-    model = {"backend": "felzenszwalb", "scale": 60.0}
-    folder = tmp_path / "masks" / "lr" / "city" / "bi_x4"
-    for name, scale in (("coarse", 90.0), ("fine", 60.0)):
-        _store(folder / name, 4, 4, **{**model, "scale": scale})
-    assert restore._masks({"masks_model": model}, "city", "bi_x4") == folder / "fine"
-    assert restore._masks({"masks_model": {**model, "scale": 30.0}}, "city", "bi_x4") is None
-    assert restore._masks({"masks_model": model}, "town", "bi_x4") is None
-    assert "trained with (backend felzenszwalb, scale 60.0)" in restore._no_masks({"masks_model": model})
-    assert "of which its record says nothing" in restore._no_masks({})
+def test_the_prior_is_the_one_that_the_guide_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "ROOT", tmp_path)
+    monkeypatch.setattr(restore, "data", lambda *parts: tmp_path.joinpath("data", *parts))
+    folder = tmp_path / "data" / "guides" / "seem" / "city"
+    folder.mkdir(parents=True)
+    (folder / "bi_x4.json").write_text('{"prior": "data/priors/masks/city", "sha256": "0"}')
+    (folder / "bd_x4.json").write_text('{"prior": null, "sha256": null}')
+    assert restore._prior("seem", "city", "bi_x4") == tmp_path / "data" / "priors" / "masks" / "city"
+    assert restore._prior("seem", "city", "bd_x4") is None
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Tim
         seconds_p99=float(np.percentile(times, 99)),
         frames=len(times),
         throughput=throughput(network, clip, passes, device),
-        delay=waited / clip.fps + per_frame * (window if network.window is None else 1),
+        delay=waited / clip.fps + per_frame * (window if network.lookahead is None else 1),
         delay_frames=waited,
         fps=clip.fps,
         peak_memory=peak,

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 import models
 from models.parts import registry
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.training import loop, losses, objective
 from pipelines.training.restoration import DISCRIMINATOR, Restoration
 from pipelines.training.sources import Stored

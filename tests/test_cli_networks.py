@@ -119,6 +119,7 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     words = ("--method", "seem_basicvsr", "--weights", weights, "--prior", "segments")
     assert vsr("restore", source, tmp_path / "sr", *words).code == 0
     model = params.load().priors["segments"]
+    assert isinstance(model, params.Felzenszwalb)
     planes = torch.zeros(1, 3, 64, 24, 32)
     for t, frame in enumerate(pngs(source)):
         labels = felzenszwalb(frame, scale=model.scale, sigma=model.sigma, min_size=model.min_size, channel_axis=-1)
@@ -147,8 +148,9 @@ def _trained(folder: Path, name: str, prior: dict[str, Any], **options: Any) -> 
 
 def test_flow_is_that_which_the_network_was_trained_with(vsr: Vsr, tmp_path: Path) -> None:
     """By its record, without being named; frames are what the network makes of the flow that the stage would store."""
-    model = params.load().flows["parallax_bi_x4"].model
-    prior = {"kind": "flow", "name": "parallax_bi_x4", "model": model.model_dump()}
+    model = params.load().priors["motion"]
+    assert isinstance(model, params.Dis)
+    prior = {"kind": "flow", "name": "motion", "model": model.model_dump()}
     weights = _trained(tmp_path / "trained", "basicvsr", prior, flow="given")
     source = put(tmp_path / "lr", moving(4, 24, 32))
     assert vsr("restore", source, tmp_path / "sr", "--weights", weights).code == 0
@@ -171,17 +173,17 @@ def test_flow_is_that_which_the_network_was_trained_with(vsr: Vsr, tmp_path: Pat
 
 def test_another_prior_than_that_of_the_training_is_refused(vsr: Vsr, tmp_path: Path) -> None:
     source = put(tmp_path / "lr", moving(3, 24, 32))
-    model = params.load().masks["parallax_bi_x4"].model.model_dump()
+    model = params.load().priors["segments"].model_dump()
     prior = {"kind": "masks", "name": "fine", "model": {**model, "scale": 30.0}}
     weights = _trained(tmp_path / "fine", "seem_basicvsr", prior)
-    told = error(vsr("restore", source, tmp_path / "sr", "--weights", weights, "--prior", "parallax_bi_x4"))
-    assert re.search(r"was trained with fine \(.*scale 30.0.*\), and parallax_bi_x4 is another prior \(.*scale 60.0", told)
+    told = error(vsr("restore", source, tmp_path / "sr", "--weights", weights, "--prior", "segments"))
+    assert re.search(r"was trained with fine \(.*scale 30.0.*\), and segments is another prior \(.*scale 60.0", told)
     assert "unknown prior 'fine'" in error(vsr("restore", source, tmp_path / "sr", "--weights", weights))
     same = _trained(tmp_path / "same", "seem_basicvsr", {**prior, "model": model})  # by another name
-    assert vsr("restore", source, tmp_path / "sr", "--weights", same, "--prior", "parallax_bi_x4").code == 0
+    assert vsr("restore", source, tmp_path / "sr", "--weights", same, "--prior", "segments").code == 0
     prior = {"kind": "rendered", "name": "rendered", "model": {"backend": "rendered"}}
     weights = _trained(tmp_path / "rendered", "basicvsr", prior, flow="given")
-    told = error(vsr("restore", source, tmp_path / "no", "--weights", weights, "--prior", "parallax_bi_x4"))
+    told = error(vsr("restore", source, tmp_path / "no", "--weights", weights, "--prior", "segments"))
     assert "basicvsr sees flow, which footage brings and nothing computes: evaluate it on a rendered corpus" in told
 
 

@@ -249,6 +249,10 @@ def _of_one(tree: dict[str, Any], **changes: object) -> dict[str, Any]:
             lambda tree: tree["recipes"].update(bi_x4=[{"op": "bicubic", "scale": {"low": 0.5, "high": 4}}]),
             "begins at 1 or above",
         ),
+        (
+            lambda tree: tree["recipes"].update(bi_x4=[{"op": "bicubic", "scale": {"low": 1, "high": 4}}]),
+            "recipes.bi_x4: a range of scales is for the `degradation` of a training",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:

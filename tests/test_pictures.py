@@ -149,7 +149,7 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
-    stage = Stage("masks@toy", "0123456789abcdef", {"data/lr/toy/bi_x4": DIGEST}, {}, tmp_path / "work")
+    stage = Stage("masks@toy", tmp_path, "0123456789abcdef", {}, {"data/lr/toy/bi_x4": DIGEST}, (), tmp_path / "work", 0)
     entry = params.OfFrames(prior="segments", frames="lr/toy/bi_x4")
     with pytest.raises(RuntimeError), tracked(stage, "masks", entry, weights.provenance(FELZENSZWALB)):
         raise RuntimeError
@@ -179,9 +179,9 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     files = [file.path for file in client.list_artifacts(kept.info.run_id, "images") if file.path.endswith(".png")]
     assert sorted(file.split("+")[0] for file in files) == ["images/orbit _1_", "images/pan"]
     # Flows of HR frames under the same name are another run.
-    stage = Stage("flows@toy", "fedcba9876543210", {}, {}, tmp_path / "work")
+    stage = Stage("flows@toy", tmp_path, "fedcba9876543210", {}, {}, (), tmp_path / "work", 0)
     dis = params.Dis(backend="dis", preset="fast", enlarge=1)
-    with tracked(stage, "flows", params.OfFrames(prior="motion", frames="hr/toy"), weights.provenance(dis)):
+    with tracked(stage, "flow", params.OfFrames(prior="motion", frames="hr/toy"), weights.provenance(dis)):
         pass
     (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flow'")
     assert other.info.run_name == "flows@toy" and "vsr.degradation" not in other.data.tags
@@ -190,7 +190,7 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
 
 def test_without_mlflow_it_ends_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    stage = Stage("masks@toy", "0123456789abcdef", {}, {}, tmp_path / "work")
+    stage = Stage("masks@toy", tmp_path, "0123456789abcdef", {}, {}, (), tmp_path / "work", 0)
     entry = params.OfFrames(prior="segments", frames="hr/toy")
     with pytest.raises(VSRError, match="no MLflow server answers"), tracked(stage, "masks", entry, {"backend": "felzenszwalb"}):
         raise AssertionError

@@ -73,7 +73,7 @@ def test_what_is_added_to_a_network_is_new(tmp_path: Path) -> None:
     check(guided, state)
     clip, masks = torch.rand(1, 3, 3, 8, 8), torch.rand(1, 3, 64, 8, 8).round()
     with torch.no_grad():
-        assert torch.equal(guided(clip, masks), models.load(start / product.WEIGHTS)(clip))
+        assert torch.equal(guided(clip, masks=masks), models.load(start / product.WEIGHTS)(clip))
     note = begin_with(models.create("seem_basicvsr", **BASICVSR), start).note
     assert note == "begins with basicvsr_5 (trained somehow); new: seem"
     control = first_network("basicvsr", BASICVSR, NEAR, start)

@@ -46,7 +46,7 @@ def record(name: str) -> dict[str, Any]:
 
 def stage(name: str, work: Path) -> Stage:
     work.mkdir(parents=True, exist_ok=True)
-    return Stage(name, f"key of {name}", {"data/lr/parallax/bi_x4": DIGEST}, {}, work)
+    return Stage(name, work, f"key of {name}", {}, {"data/lr/parallax/bi_x4": DIGEST}, (), work, 0)
 
 
 def runs(client: MlflowClient, experiment: str) -> dict[str, Run]:

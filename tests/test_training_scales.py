@@ -183,6 +183,9 @@ def test_what_does_not_fit(hr: Store) -> None:
         restoration_task("basicvsr", options, recipe(), hr.path)
     with pytest.raises(VSRError, match="leaves frames out"):
         Degraded(training(degradation=[{"op": "temporal", "factor": 2, "window": 1}, {"op": "bicubic", "scale": 4}]), hr)
+    steps = [{"op": "bicubic", "scale": {"low": 1, "high": 2}}, {"op": "gaussian", "sigma": 1, "scale": 2, "convention": "duf"}]
+    with pytest.raises(VSRError, match="no other step of a `degradation` may reduce frames"):
+        Degraded(training(degradation=steps), hr)
     with pytest.raises(VSRError, match="by 2 and 4: train with one scale"):
         Degraded(training(degradation=[{"op": "bicubic", "scale": [2, 4]}]), hr)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import VSRError, unknown
 from pipelines.params.corpora import RENDERED, Footage, Parallax
+from pipelines.params.degradations import Bicubic, Range
 from pipelines.params.priors import FlowModel, MaskModel, OfFrames
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def check(params: Params) -> None:
         raise VSRError(f"params.yaml: recipes.{RENDERED}: so are LR clips called that come with their corpus: rename it.")
     for degradation in params.degradations:
         _known("recipe", degradation, params.recipes, "degradations")
+    for name, recipe in params.recipes.items():
+        if any(isinstance(step, Bicubic) and isinstance(step.scale, Range) for step in recipe):
+            raise VSRError(
+                f"params.yaml: recipes.{name}: a range of scales is for the `degradation` of a training: give its bicubic step one scale."
+            )
     _check_priors(params)
     _check_networks(params)
     _check_methods(params)

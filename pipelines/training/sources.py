@@ -143,6 +143,8 @@ class Degraded:
         )
         if trial["lr"].shape[0] != training.clip_length:
             raise VSRError("the `degradation` of the recipe leaves frames out: train on one that keeps them all.")
+        if trial["lr"].shape[-1] != training.crop:
+            raise VSRError("beside a range of scales no other step of a `degradation` may reduce frames: leave it out.")
         clips = validation.clips(hr)
         scales = _whole(self._range) if self._range else [low]
         self.views = [

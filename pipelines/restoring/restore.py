@@ -1,4 +1,16 @@
-"""Restores clips with a network: whole where they fit, in overlapping windows of time and tiles of frames where they do not."""
+"""Restores clips with a network: whole where they fit, in overlapping windows of time and tiles of frames where they do not.
+
+A clip of at most `window` frames is restored in one pass, as recurrent networks are scored in the
+literature. A longer one is restored in passes of `window` frames, of which the `overlap` frames next
+to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
+
+A network that restores the middle of a window of frames gets, for every frame, the window around it
+(`neighbours`), wherever the passes are cut.
+
+With `tile`, a pass is restored tile by tile, each through all of its frames, and tiles are cut as
+passes are. Memory does not grow with the frames either, but for the pass itself in 8 bits. Networks
+that look further than `tile_overlap` give slightly other frames.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +51,7 @@ def restore(
     tile_overlap: int = TILE_OVERLAP,
     speed: Speed = PLAIN,
 ) -> Iterator[np.ndarray]:
-    """Super-resolve a clip frame by frame.
-
-    A clip of at most `window` frames is restored in one pass, as recurrent networks are scored in the
-    literature. A longer one is restored in passes of `window` frames, of which the `overlap` frames next
-    to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
-
-    A network that restores the middle of a window of frames gets, for every frame, the window around it
-    (`neighbours`), wherever the passes are cut.
-
-    With `tile`, a pass is restored tile by tile, each through all of its frames, and tiles are cut as
-    passes are. Memory does not grow with the frames either, but for the pass itself in 8 bits. Networks
-    that look further than `tile_overlap` give slightly other frames.
+    """Super-resolve a clip frame by frame, in passes and tiles as this module says.
 
     Args:
         network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW), or (1, 3, sH, sW) if it has
@@ -76,11 +77,7 @@ def restore(
             frames differ in size or are too small for the network; priors or a size are given to a network that takes
             none, or lacking; it cannot be compiled; or what it gives is not finite.
     """
-    if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
-        raise VSRError(
-            f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
-            f"give a window of at least {max(2 * overlap + 1, network.min_frames)} and an overlap of at least 0."
-        )
+    _check_passes(network, window, overlap)
     if network.window:
         overlap = network.window // 2
     priors = priors or {}
@@ -233,6 +230,14 @@ def _tiled(
                 )
             picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
     yield from pictures
+
+
+def _check_passes(network: Network, window: int, overlap: int) -> None:
+    if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
+        raise VSRError(
+            f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
+            f"give a window of at least {max(2 * overlap + 1, network.min_frames)} and an overlap of at least 0."
+        )
 
 
 def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks import restoring, timing
-from pipelines.evaluation.restore import restore
-from pipelines.evaluation.speed import Speed
+from pipelines.restoring.restore import restore
+from pipelines.restoring.speed import Speed
 
 NETWORKS = ("basicvsr", "basicvsr_plusplus", "edvr_m")
 THREADS = 2

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from models.parts.resize import imresize
-from pipelines import params
+from models.parts.warp import flow_warp
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.readers import read_frames
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.priors import flows, weights
+from pipelines.metrics import luma
+from pipelines.priors import flows
 
 FRAMES = 3
 SCALE = 4
@@ -94,12 +96,50 @@ def _real(root: Path, raft: bool) -> None:
             alone = _store(root / size / clip, {clip: [{"rgb": frame} for frame in frames.frames(clip)]})
             models = dis | rafts if raft else dis
             made = {label: _estimated(root / size / clip / label, alone, model)[0] for label, model in models.items()}
-            table[f"{clip} {size}"] = flows.warping_error(alone, made)
+            table[f"{clip} {size}"] = warping_error(alone, made)
     print(f"  Vid4, warping error in levels {'':<14}" + "".join(f"{column:>14}" for column in table))
     for label in ("still", *DIS_LR, *RAFT_LR):
         row = [errors.get(label) for errors in table.values()]
         if any(value is not None for value in row):
             print(f"    {label:<40}" + "".join(f"{'-' if value is None else f'{value:.3f}':>14}" for value in row))
+
+
+def warping_error(frames: Store, made: Mapping[str, Store]) -> dict[str, float]:
+    """How well flows bring neighbours onto each frame: the mean of |Y_t(p) - Y_t±1(p + flow(p))|, Y the luma of
+    `metrics.luma` in 8-bit levels and the neighbour sampled bilinearly, over both directions of all frames.
+
+    All flows are measured on the same pixels: those that none of them calls occluded.
+
+    Args:
+        frames: the frames that the flows were estimated on.
+        made: stores of flows to compare by name, each with the same clips.
+
+    Returns:
+        The error of each, in levels, and as `still` that of no motion at all on the same pixels.
+
+    Raises:
+        VSRError: no pixel is visible to all.
+    """
+    totals, count = dict.fromkeys([*made, "still"], 0.0), 0
+    for clip in next(iter(made.values())).clips.values():
+        for index in range(clip.frames):
+            for way in flows.ways(index, clip.frames):
+                here = luma(frames.frame(clip.name, index))
+                there = luma(frames.frame(clip.name, index + (1 if way == "forward" else -1)))
+                hidden = [store.frame(clip.name, index, f"occlusion_{way}") for store in made.values()]
+                seen = ~np.any(hidden, axis=0)
+                count += int(seen.sum())
+                totals["still"] += float(np.abs(here - there)[seen].sum())
+                neighbour = torch.from_numpy(there)[None, None]
+                for name, store in made.items():
+                    flow = torch.from_numpy(store.frame(clip.name, index, f"flow_{way}")).permute(2, 0, 1)[None].double()
+                    warped = flow_warp(neighbour, flow, padding="border")[0, 0].numpy()
+                    totals[name] += float(np.abs(here - warped)[seen].sum())
+    if not count:
+        raise VSRError(
+            f"no pixel of {frames.path} is visible to all of {', '.join(made)}: leave out the flow that finds no match."
+        )
+    return {name: total / count for name, total in totals.items()}
 
 
 def _raft_is_here() -> bool:

@@ -93,8 +93,8 @@ def _run(job: dict[str, Any]) -> None:
 
     import models
     from benchmarks import restoring
-    from pipelines.evaluation.restore import restore
-    from pipelines.evaluation.speed import PLAIN, Speed
+    from pipelines.restoring.restore import restore
+    from pipelines.restoring.speed import PLAIN, Speed
 
     torch.set_num_threads(THREADS)
     if "make" in job:

@@ -13,7 +13,7 @@ import models
 from models import Network
 from pipelines import params
 from pipelines.clips import parallax
-from pipelines.evaluation.restore import to_tensor
+from pipelines.clips.levels import to_tensor
 
 RESIDUAL = 10
 """Levels that a network of random parameters is to add to the enlarged frames, as root mean square: about what trained ones do."""

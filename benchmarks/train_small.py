@@ -20,16 +20,17 @@ from models import Network
 from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import restore
+from pipelines.metrics import luma, psnr
 from pipelines.monitoring.progress import Progress
-from pipelines.params import AnyScale, Guided, Params, Schedule
-from pipelines.params.references import SCRATCH
-from pipelines.priors.masks import planes
+from pipelines.params import Experiment, Params, Schedule
+from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
+from pipelines.priors import kinds
+from pipelines.restoring.restore import restore
 from pipelines.training import loop, product
 from pipelines.training.flow import flow_task
 from pipelines.training.loop import Task
 from pipelines.training.state import final_weights
+from stages.common import prior_store
 from stages.train import task_of
 
 DATA = params.ROOT / "data"
@@ -40,8 +41,8 @@ def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     loaded = params.load()
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or list(loaded.trained):
-            params.entry("experiment", loaded.trained, name)
+        for name in names or list(loaded.experiments):
+            params.entry("experiment", loaded.experiments, name)
             _make(loaded, name, Path(folder))
             _table(loaded, name, networks.load(Path(folder) / name / product.WEIGHTS))
 
@@ -58,8 +59,8 @@ def _make(loaded: Params, name: str, folder: Path) -> None:
         schedule: Schedule = start.training
         task = flow_task(start.network, start.options, schedule, DATA / "hr" / start.corpus, DATA / "truth" / start.corpus)
         network = networks.create(start.network, **start.options)
-    elif name in loaded.trained:
-        chosen = loaded.trained[name]
+    elif name in loaded.experiments:
+        chosen = loaded.experiments[name]
         profile = loaded.methods[chosen.method][chosen.profile]
         training = chosen.training(profile)
         if training is None:
@@ -70,7 +71,7 @@ def _make(loaded: Params, name: str, folder: Path) -> None:
         else:
             _make(loaded, chosen.start, folder)
         schedule = training
-        task = task_of(chosen, profile, training, folder / chosen.start)[0]()
+        task = task_of(loaded, chosen, profile, training, folder / chosen.start)[0]()
         network = networks.create(chosen.method, **profile.options)
     else:
         raise VSRError(f"{name} is not trained here: name a method whose start is.")
@@ -87,11 +88,11 @@ def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
 
 
 def _table(loaded: Params, name: str, network: Network) -> None:
-    """Of each test clip: at the degradation learnt, or at all of tests.any_scale that there are."""
-    chosen = loaded.trained[name]
+    """Of each test clip: at the degradation learnt, or at all that are tested and made where it is drawn in the step."""
+    chosen = loaded.experiments[name]
     test = params.entry("tested corpus", loaded.tests.corpora, chosen.corpus)
     hr = Store(DATA / "hr" / chosen.corpus)
-    degradations = loaded.tests.any_scale if isinstance(chosen, AnyScale) else [chosen.degradation]
+    degradations = loaded.tests.degradations if chosen.degradation == IN_STEP else [chosen.degradation]
     for degradation in degradations:
         path = DATA / "lr" / chosen.corpus / degradation
         if not path.exists():
@@ -102,12 +103,12 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         for clip in hr.split(test.split):
             height, width = lr.clips[clip.name].attributes.parameters["crop"]
             truth = [frame[:height, :width] for frame in hr.frames(clip.name)]
-            priors = [_masks(chosen, clip.name)] if isinstance(chosen, Guided) else []
+            priors = _priors(network, chosen, clip.name) if chosen.prior != NO_PRIOR else {}
             row = []
-            for restorer, seen in ((networks.create("bicubic"), []), (network, priors)):
+            for restorer, seen in ((networks.create("bicubic"), {}), (network, priors)):
                 size = (height, width) if restorer.any_scale else None
                 restored = restore(
-                    restorer, lr.frames(clip.name), window=test.window, overlap=test.overlap, priors=seen, size=size
+                    restorer, lr.frames(clip.name), window=test.passes.window, overlap=test.passes.overlap, priors=seen, size=size
                 )
                 row.append(np.mean([psnr(luma(ours), luma(true)) for ours, true in zip(restored, truth, strict=True)]))
             rows.append(row)
@@ -118,9 +119,9 @@ def _table(loaded: Params, name: str, network: Network) -> None:
         )
 
 
-def _masks(chosen: Guided, clip: str) -> Iterator[np.ndarray]:
-    store = Store(DATA / "masks" / "lr" / chosen.corpus / chosen.degradation / chosen.masks)
-    return map(planes, store.frames(clip, "masks"))
+def _priors(network: Network, chosen: Experiment, clip: str) -> dict[str, Iterator[np.ndarray]]:
+    store = Store(prior_store(chosen.prior, f"lr/{chosen.corpus}/{chosen.degradation}"))
+    return {name: kinds.clip_planes(kinds.get(name), store, clip) for name in network.priors}
 
 
 if __name__ == "__main__":

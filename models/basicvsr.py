@@ -14,6 +14,33 @@ from torch import Tensor
 from models.parts.basicvsr import BasicVSRFeatures, feature_options
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import register
+from models.parts.weights import measured, openmmlab
+
+SOURCE = "mmagic, configs/basicvsr/README.md"
+
+WEIGHTS = {
+    "basicvsr_reds4": openmmlab(
+        "basicvsr",
+        "basicvsr_reds4_20120409-0e599677.pth",
+        trained_on="reds/bi_x4",
+        reported=measured(reds4__bi_x4=(31.4170, 0.8909), vimeo90k__bi_x4=(36.2848, 0.9395), vid4__bi_x4=(27.2694, 0.8318)),
+        source=SOURCE,
+    ),
+    "basicvsr_vimeo90k_bi": openmmlab(
+        "basicvsr",
+        "basicvsr_vimeo90k_bi_20210409-d2d8f760.pth",
+        trained_on="vimeo90k/bi_x4",
+        reported=measured(reds4__bi_x4=(30.3128, 0.8660), vimeo90k__bi_x4=(37.2026, 0.9434), vid4__bi_x4=(27.2755, 0.8248)),
+        source=SOURCE,
+    ),
+    "basicvsr_vimeo90k_bd": openmmlab(
+        "basicvsr",
+        "basicvsr_vimeo90k_bd_20210409-0154dd64.pth",
+        trained_on="vimeo90k/bd_x4",
+        reported=measured(udm10__bd_x4=(39.9953, 0.9695), vimeo90k__bd_x4=(37.5501, 0.9499), vid4__bd_x4=(27.9791, 0.8556)),
+        source=SOURCE,
+    ),
+}
 
 
 @register("basicvsr")
@@ -25,13 +52,16 @@ class BasicVSR(BasicVSRFeatures, RecurrentNetwork):
         blocks: residual blocks per direction.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 30, upsample_channels: int = 64, base: str = "bilinear") -> None:
-        super().__init__(channels, blocks)
+    def __init__(
+        self, channels: int = 64, blocks: int = 30, upsample_channels: int = 64, base: str = "bilinear", flow: str = "own"
+    ) -> None:
+        super().__init__(channels, blocks, flow)
         self.add_upsampler(channels, upsample_channels, base)
 
     @staticmethod

@@ -20,6 +20,7 @@ class BasicVSRDCGU(BasicVSRFeatures, AnyScaleNetwork):
         blocks: residual blocks per direction.
         hidden, neighbours, patch, context, lps, gate, gps, tbfm: see `models.heads.dcgu.DCGU`.
         base: the enlarged frames that the residual is added to: "bilinear", or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -38,6 +39,7 @@ class BasicVSRDCGU(BasicVSRFeatures, AnyScaleNetwork):
         gps: bool = True,
         tbfm: bool = True,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
-        super().__init__(channels, blocks)
+        super().__init__(channels, blocks, flow)
         self.add_head(DCGU(channels, hidden, neighbours, patch, context, lps, gate, gps, tbfm), base)

@@ -22,6 +22,7 @@ class BasicVSRPlusPlusDCGU(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         groups: of the deformable convolutions, an even number that divides twice the channels.
         hidden, neighbours, patch, context, lps, gate, gps, tbfm: see `models.heads.dcgu.DCGU`.
         base: the enlarged frames that the residual is added to: "bilinear", or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -42,6 +43,7 @@ class BasicVSRPlusPlusDCGU(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         gps: bool = True,
         tbfm: bool = True,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
-        super().__init__(channels, blocks, outer_blocks, groups)
+        super().__init__(channels, blocks, outer_blocks, groups, flow)
         self.add_head(DCGU(channels, hidden, neighbours, patch, context, lps, gate, gps, tbfm), base)

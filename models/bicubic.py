@@ -22,6 +22,7 @@ class Bicubic(Network):
     """
 
     any_scale = True
+    lookahead = 0
 
     def __init__(self, scale: float = 4) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Bicubic(Network):
             raise ValueError(f"option 'scale' of bicubic is {scale!r}: give a positive number.")
         self.scale = scale
 
-    def forward(self, clip: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, clip: Tensor, *, size: tuple[int, int] | None = None) -> Tensor:
         """Enlarge a clip, or make it smaller; frames do not see each other.
 
         Args:

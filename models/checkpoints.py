@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from models.parts.registry import NETWORKS, Network, create, misspelt
+from models.parts.registry import Network, create, kind, misspelt, names
 
 METADATA = "vsr"
 """The one metadata key: with several, their order in the file would differ from run to run."""
@@ -79,12 +79,12 @@ def load(path: Path | str, expect: str | None = None) -> Network:
             that is registered.
     """
     path = Path(path)
-    if expect is not None and expect not in NETWORKS:
-        raise ValueError(misspelt("network", expect, NETWORKS))
+    if expect is not None and expect not in names():
+        raise ValueError(misspelt("network", expect, names()))
     state, made_by = _read(path)
     if made_by is None:
         state = _rename(state)
-        made_by = _recognise(state)
+        made_by = (_recognise(state, [expect]) if expect else None) or _recognise(state, names())
     if made_by is None or (expect is not None and made_by[0] != expect):
         raise ValueError(_foreign(path, state, made_by and made_by[0], expect))
     name, options = made_by
@@ -143,9 +143,10 @@ def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _recognise(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
-    for name, kind in sorted(NETWORKS.items()):
-        options = kind.options_of(state)
+def _recognise(state: Mapping[str, Tensor], candidates: Iterable[str]) -> tuple[str, dict[str, Any]] | None:
+    """The first of the networks whose published parameters these are, and its options."""
+    for name in candidates:
+        options = kind(name).options_of(state)
         if options is not None:
             return name, options
     return None
@@ -165,7 +166,7 @@ def _foreign(path: Path, state: Mapping[str, Tensor], found: str | None, expect:
 
 def _loadable() -> list[str]:
     """The networks that have parameters."""
-    return [name for name in sorted(NETWORKS) if _blank(name)]
+    return [name for name in names() if _blank(name)]
 
 
 def _blank(name: str) -> dict[str, Tensor]:
@@ -176,7 +177,7 @@ def _blank(name: str) -> dict[str, Tensor]:
 
 def _nearest(state: Mapping[str, Tensor]) -> str | None:
     """The registered network that shares most names with a checkpoint, if any."""
-    shared = {name: len(_blank(name).keys() & state.keys()) for name in sorted(NETWORKS)}
+    shared = {name: len(_blank(name).keys() & state.keys()) for name in names()}
     best = max(shared, key=lambda name: shared[name])
     return best if shared[best] else None
 

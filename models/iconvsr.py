@@ -14,10 +14,39 @@ from torch import Tensor, nn
 
 from models.parts.blocks import ConvResidualBlocks, count_blocks, pad_to_multiple
 from models.parts.edvr import MULTIPLE, EDVRFeatures, feature_options
+from models.parts.priors import FLOW, given, pad_flow
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import positive, register
 from models.parts.warp import flow_warp
-from models.spynet import SPyNet
+from models.parts.weights import measured, openmmlab
+
+SOURCE = "mmagic, configs/iconvsr/README.md"
+
+WEIGHTS = {
+    "iconvsr_reds4": openmmlab(
+        "iconvsr",
+        "iconvsr_reds4_20210413-9e09d621.pth",
+        trained_on="reds/bi_x4",
+        reported=measured(reds4__bi_x4=(31.6926, 0.8951), vimeo90k__bi_x4=(36.4983, 0.9416), vid4__bi_x4=(27.4809, 0.8354)),
+        source=SOURCE,
+    ),
+    "iconvsr_vimeo90k_bi": openmmlab(
+        "iconvsr",
+        "iconvsr_vimeo90k_bi_20210413-7c7418dc.pth",
+        trained_on="vimeo90k/bi_x4",
+        options={"temporal_padding": 3},
+        reported=measured(reds4__bi_x4=(30.3452, 0.8659), vimeo90k__bi_x4=(37.3729, 0.9467), vid4__bi_x4=(27.4238, 0.8297)),
+        source=SOURCE,
+    ),
+    "iconvsr_vimeo90k_bd": openmmlab(
+        "iconvsr",
+        "iconvsr_vimeo90k_bd_20210414-5f38cb34.pth",
+        trained_on="vimeo90k/bd_x4",
+        options={"temporal_padding": 3},
+        reported=measured(udm10__bd_x4=(40.0640, 0.9697), vimeo90k__bd_x4=(37.7573, 0.9517), vid4__bd_x4=(28.2464, 0.8612)),
+        source=SOURCE,
+    ),
+}
 
 
 @register("iconvsr")
@@ -36,6 +65,7 @@ class IconVSR(RecurrentNetwork):
         groups: of the deformable convolutions in the alignment.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -51,6 +81,7 @@ class IconVSR(RecurrentNetwork):
         groups: int = 8,
         upsample_channels: int = 64,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
         super().__init__()
         positive(self.name, channels=channels, blocks=blocks, keyframe_stride=keyframe_stride)
@@ -60,7 +91,7 @@ class IconVSR(RecurrentNetwork):
         self.min_frames = 2 * temporal_padding + 1
         self.period = keyframe_stride
         self.edvr = EDVRFeatures(channels, self.min_frames, extraction_blocks, groups, tsa=True)
-        self.spynet = SPyNet()
+        self.add_flow(flow)
         self.backward_fusion = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.backward_trunk = ConvResidualBlocks(channels + 3, channels, blocks)
         self.forward_fusion = nn.Conv2d(2 * channels, channels, 3, padding=1)
@@ -82,24 +113,27 @@ class IconVSR(RecurrentNetwork):
         except KeyError:
             return None
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, flow: Tensor | None = None) -> Tensor:
         """Restore a clip.
 
         Args:
             clip: (N, T, 3, H, W) RGB in [0, 1], T at least `min_frames`.
+            flow: see `flows`; mirrored with the clip where its sides are no multiples of 4.
 
         Returns:
             (N, T, 3, 4H, 4W), unclipped.
 
         Raises:
-            ValueError: the clip is too short, or frames are smaller than 3x3 and no multiples of 4.
+            ValueError: the clip is too short, or frames are smaller than 3x3 and no multiples of 4; or as `flows`.
         """
         if clip.shape[1] < self.min_frames:
             raise ValueError(
                 f"{self.name} restores clips of at least {self.min_frames} frames but got {clip.shape[1]}: give a longer one."
             )
         height, width = clip.shape[-2:]
-        return super().forward(pad_to_multiple(clip, MULTIPLE))[..., : 4 * height, : 4 * width]
+        if "flow" in self.priors:
+            flow = pad_flow(given(self.name, "flow", clip, flow, FLOW), MULTIPLE)
+        return super().forward(pad_to_multiple(clip, MULTIPLE), flow=flow)[..., : 4 * height, : 4 * width]
 
     def features(self, clip: Tensor, to_next: Tensor, to_previous: Tensor) -> Iterator[Tensor]:
         frames = clip.shape[1]

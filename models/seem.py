@@ -13,10 +13,7 @@ from torch.nn import functional as F
 
 from models.parts.blocks import ResidualBlockNoBN, leaky_relu
 from models.parts.deform import still
-from models.parts.registry import PRIORS
-
-PLANES = PRIORS["masks"]
-"""The masks that a network sees per frame, one per channel; the rest is empty."""
+from models.parts.priors import PLANES
 
 REDUCTION = 16
 """The channels of a feature over those that the attention is squeezed through."""
@@ -68,22 +65,3 @@ class SEEM(nn.Module):
 def modules(channels: int, places: tuple[str, ...]) -> nn.ModuleDict:
     """One representation, `fr`, and a `SEEM` for every place in a network."""
     return nn.ModuleDict({"fr": Representation(channels), **{place: SEEM(channels) for place in places}})
-
-
-def given(network: str, clip: Tensor, masks: Tensor | None) -> Tensor:
-    """The masks, if they are those of the clip.
-
-    Args:
-        network: its name.
-        clip: (N, T, 3, H, W).
-        masks: (N, T, PLANES, H, W).
-
-    Raises:
-        ValueError: there are none, or of another clip.
-    """
-    wanted = (*clip.shape[:2], PLANES, *clip.shape[-2:])
-    if masks is None:
-        raise ValueError(f"{network} is guided by masks but got none: give those of the clip, {wanted}, after it.")
-    if masks.shape != wanted:
-        raise ValueError(f"{network} got masks of shape {tuple(masks.shape)}: give those of the clip, {wanted}.")
-    return masks

@@ -12,6 +12,7 @@ from torch import Tensor
 from models import seem
 from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import in_parts
+from models.parts.priors import PLANES, given
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import misspelt, register, switches
 
@@ -33,6 +34,7 @@ class SEEMBasicVSR(BasicVSRFeatures, RecurrentNetwork):
         propagate_enhanced: whether features are carried on enhanced.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -48,8 +50,9 @@ class SEEMBasicVSR(BasicVSRFeatures, RecurrentNetwork):
         propagate_enhanced: bool = False,
         upsample_channels: int = 64,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
-        super().__init__(channels, blocks)
+        super().__init__(channels, blocks, flow)
         if branches not in BRANCHES:
             raise ValueError(misspelt(f"value of branches of {self.name}", str(branches), BRANCHES))
         switches(self.name, propagate_enhanced=propagate_enhanced)
@@ -58,22 +61,23 @@ class SEEMBasicVSR(BasicVSRFeatures, RecurrentNetwork):
         self.seem = seem.modules(channels, tuple(f"{branch}_{place}" for branch in self.guided for place in ("pre", "post")))
         self.add_upsampler(channels, upsample_channels, base)
 
-    def forward(self, clip: Tensor, masks: Tensor | None = None) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
         """Restore a clip.
 
         Args:
             clip: (N, T, 3, H, W) RGB in [0, 1].
             masks: (N, T, 64, H, W) of 0 and 1.
+            flow: see `flows`.
 
         Returns:
             (N, T, 3, 4H, 4W), unclipped.
 
         Raises:
-            ValueError: the masks are missing or not of the clip.
+            ValueError: the masks are missing or not of the clip, or as `flows`.
         """
-        masks = seem.given(self.name, clip, masks)
+        masks = given(self.name, "masks", clip, masks, PLANES)
         guides = in_parts(self.seem["fr"], clip.flatten(0, 1), masks.flatten(0, 1)).unflatten(0, clip.shape[:2])
-        features = self.propagate(clip, *self.flows(clip), partial(self.guided_step, guides))
+        features = self.propagate(clip, *self.flows(clip, flow), partial(self.guided_step, guides))
         return self.restore(features, clip)
 
     def guided_step(self, guides: Tensor, direction: str, t: int, seen: Tensor) -> tuple[Tensor, Tensor]:

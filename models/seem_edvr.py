@@ -11,6 +11,7 @@ from torch import Tensor
 from models import seem
 from models.parts.blocks import pad_to_multiple
 from models.parts.edvr import EDVR, MULTIPLE
+from models.parts.priors import PLANES, given
 from models.parts.registry import register
 
 
@@ -40,7 +41,7 @@ class SEEMEDVR(EDVR):
         super().__init__(channels, frames, extraction_blocks, reconstruction_blocks, groups, tsa, upsample_channels, base)
         self.seem = seem.modules(channels, ("align", "fusion", "recon"))
 
-    def forward(self, clip: Tensor, masks: Tensor | None = None) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor | None = None) -> Tensor:
         """Restore the middle frame.
 
         Args:
@@ -56,7 +57,9 @@ class SEEMEDVR(EDVR):
         """
         middle = clip.shape[1] // 2
         window = self.pad(clip)
-        own = pad_to_multiple(seem.given(self.name, clip, masks)[:, middle : middle + 1].to(clip.dtype), MULTIPLE)[:, 0]
+        own = pad_to_multiple(given(self.name, "masks", clip, masks, PLANES)[:, middle : middle + 1].to(clip.dtype), MULTIPLE)[
+            :, 0
+        ]
         guide = self.seem["fr"](window[:, middle], own)
         features = self.extract(window)
         reference = features[:, middle]

@@ -17,10 +17,24 @@ from torch.nn import functional as F
 from models.parts.blocks import full_precision
 from models.parts.registry import Network, register
 from models.parts.warp import flow_warp
+from models.parts.weights import Published, openmmlab
 
 LEVELS = 6
 MULTIPLE = 2 ** (LEVELS - 1)
 """Sides are resized to a multiple of this, so that every level is exactly half of the next."""
+
+WEIGHTS = {
+    # As BasicSR converted it, published again by the authors of VRT.
+    "spynet_sintel": Published(
+        "https://github.com/JingyunLiang/VRT/releases/download/v0.0/",
+        "spynet_sintel_final-3d2a1287.pth",
+        "3d2a1287666aa71752ebaedc06999212886ef476f77d691a1b0006107088e714",
+        "CC-BY-NC-4.0",
+        "VRT, release v0.0",
+    ),
+    # What the models of mmagic begin with.
+    "spynet_mmagic": openmmlab("basicvsr", "spynet_20210409-c6c1bd09.pth", source="mmagic, configs/basicvsr/README.md"),
+}
 
 
 class BasicModule(nn.Module):

@@ -31,7 +31,7 @@ def restorer(network: Network) -> Network:
         VSRError: it is a part of others, such as a flow network.
     """
     if not network.restores:
-        methods = [name for name in models.names() if registry.NETWORKS[name].restores]
+        methods = [name for name in models.names() if registry.kind(name).restores]
         raise VSRError(f"{network.name} is a part of other networks and restores nothing alone: choose {' or '.join(methods)}.")
     return network
 
@@ -70,9 +70,8 @@ def load_as(path: Path, name: str, options: Mapping[str, Any]) -> Network:
 def parts(network: Network) -> list[str]:
     """The names of its outermost modules that have parameters and are networks of their own, such as a flow network, or
     what one begins with, as EDVR does with IconVSR's extractor."""
-    kinds = tuple(registry.NETWORKS.values())
     return [
         name
         for name, child in network.named_children()
-        if any(issubclass(kind, type(child)) for kind in kinds) and any(True for _ in child.parameters())
+        if (isinstance(child, Network) or getattr(child, "trained_alone", False)) and any(True for _ in child.parameters())
     ]

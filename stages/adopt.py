@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines import networks, params
+from pipelines import networks, params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
+from pipelines.runtime.lineage import verify
 from pipelines.training import product
 from stages.common import begin, data, end, main
-from stages.training import flat
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/<baseline>`."""
     name = arguments.baseline
-    loaded = params.load()
+    stage, loaded = begin(f"adopt@{name}")
     baseline = params.entry("baseline", loaded.baselines, name)
     profile = loaded.methods[baseline.method][baseline.profile]
+    made: dict[str, str | None] = {"weights": None}
     if baseline.weights:
-        network = networks.load_as(weights.resolve(baseline.weights), baseline.method, profile.options)
-        note = f"published parameters {baseline.weights}"
+        path = weights.checkpoint(baseline.weights, baseline.sha256)
+        network = networks.load_as(path, baseline.method, profile.options)
+        note, made = weights.described(baseline.weights), {**weights.recorded(baseline.weights, path)}
     else:
         network = networks.create(baseline.method, **profile.options)
         if any(True for _ in network.parameters()):
             raise VSRError(f"params.yaml: baselines.{name} has parameters to train: name its `weights` or make it an experiment.")
         note = "closed form, nothing trained"
-    stage = begin(f"adopt@{name}")
     record = {
         "name": name,
         "method": baseline.method,
         "run_key": stage.run_key,
         "trained_on": None,
         "notes": [note],
-        "params": flat({"profile": baseline.profile, "weights": baseline.weights, **profile.model_dump()}),
+        "params": product.flat({"profile": baseline.profile, **made, **profile.model_dump()}),
     }
+    verify(stage)
     product.write(data("trained", name), network, record)
     end(stage)
 

@@ -10,21 +10,23 @@ from pipelines.clips.store import Store
 from pipelines.degradations import recipes
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect
+from pipelines.runtime.lineage import verify
 from stages.common import begin, data, end, main
 
 
 def degrade(arguments: Namespace) -> None:
     """Make `data/lr/<corpus>/<degradation>`."""
     corpus, degradation = arguments.corpus, arguments.degradation
-    recipe = params.entry("recipe", params.load().recipes, degradation)
+    stage, loaded = begin(f"degrade@{corpus}-{degradation}")
+    recipe = params.entry("recipe", loaded.recipes, degradation)
     recipes.check(recipe)
-    stage = begin(f"degrade@{corpus}-{degradation}")
     hr = Store(data("hr", corpus))
     jobs = {clip: recipes.ClipJob(hr.path, clip) for clip in hr.clips}
     out = data("lr", corpus, degradation)
     with connect():
         factory = partial(recipes.Degrade, recipe, degradation)
-        storing.build(jobs, factory, {"lr": (out, None)}, stage.work, label=f"degrade {corpus} {degradation}")
+        label = f"degrade {corpus} {degradation}"
+        storing.build(jobs, factory, {"lr": (out, None)}, stage.work, label=label, verify=partial(verify, stage))
     end(stage)
 
 

@@ -5,32 +5,37 @@ from __future__ import annotations
 from argparse import Namespace
 from functools import partial
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import MANIFEST, Store
-from pipelines.priors import flows, picture, weights
+from pipelines.priors import flows, picture
 from pipelines.runtime import storing
 from pipelines.runtime.cluster import connect, gpu_share
-from stages.common import begin, data, end, main
+from pipelines.runtime.lineage import verify
+from stages.common import begin, data, end, main, prior_store
 from stages.priors import tracked
 
 COLUMNS = {"flow_forward", "flow_backward", "occlusion_forward", "occlusion_backward"}
 
 
 def estimate(arguments: Namespace) -> None:
-    """Make `data/flows/<frames>/<flows>`."""
+    """Make `data/priors/<prior>/<frames>`."""
     name = arguments.flows
-    entry = params.entry("flows", params.load().flows, name)
-    provenance = weights.provenance(entry.model)  # the weights are there, or it ends here
-    stage = begin(f"flows@{name}")
-    frames, out = Store(data(entry.frames)), data("flows", entry.frames, name)
-    label = f"flows {name} ({entry.model.backend})"
-    with tracked(stage, entry, provenance) as run:
+    stage, loaded = begin(f"flows@{name}")
+    entry = params.entry("flows", loaded.flows, name)
+    model = loaded.priors[entry.prior]
+    assert isinstance(model, params.FlowModel)  # params.yaml has been checked
+    provenance = weights.provenance(model)  # the weights are there, or it ends here
+    frames, out = Store(data(entry.frames)), prior_store(entry.prior, entry.frames)
+    label = f"flows {name} ({model.backend})"
+    with tracked(stage, "flow", entry, provenance) as run:
         with connect():
             share = gpu_share()
             jobs = {clip: (frames.path, clip) for clip in frames.clips}
-            factory = partial(flows.Flows, entry.model, "cuda" if share else "cpu")
+            factory = partial(flows.Flows, model, "cuda" if share else "cpu")
             outputs: dict[str, storing.Output] = {"flows": (out, None)}
-            storing.build(jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share)
+            storing.build(
+                jobs, factory, outputs, stage.work, label=label, scales=flows.SCALES, gpus=share, verify=partial(verify, stage)
+            )
         made = Store(out)
         found = {**flows.summary(made), **errors(made, entry.corpus)}
         run.metrics(0, found)

@@ -6,15 +6,18 @@ import json
 import shutil
 from argparse import Namespace
 
-from pipelines import params, whole
+from pipelines import params
+from pipelines.atomic import atomic_folder
+from pipelines.runtime.lineage import verify
 from pipelines.training import product
-from stages.common import data, main
+from stages.common import begin, data, end, main
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/<join>`: the weights of both, and a record whose `parts` are their records, each with its `file`."""
     name = arguments.join
-    join = params.entry("join", params.load().joins, name)
+    stage, loaded = begin(f"join@{name}")
+    join = params.entry("join", loaded.joins, name)
     folders = {"first": data("trained", join.first), "second": data("trained", join.second)}
     parts = {f"{place}.safetensors": product.read(folder) for place, folder in folders.items()}
     record = {
@@ -22,10 +25,12 @@ def run(arguments: Namespace) -> None:
         "notes": [f"{part['name']}: {note}" for part in parts.values() for note in part["notes"]],
         "parts": [{**part, "file": file} for file, part in parts.items()],
     }
-    with whole.folder(data("trained", name)) as building:
+    verify(stage)
+    with atomic_folder(data("trained", name)) as building:
         for file, folder in zip(parts, folders.values(), strict=True):
             shutil.copyfile(folder / product.WEIGHTS, building / file)
         (building / product.RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    end(stage)
 
 
 if __name__ == "__main__":

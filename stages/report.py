@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines import params
 from pipelines.report import page
 from pipelines.runtime import tracking
+from pipelines.runtime.lineage import verify_outputs
 from stages import tracked
-from stages.common import ROOT, main
+from stages.common import ROOT, begin, end, main
 
 
 def report(arguments: Namespace) -> None:
     """Make `report/` from whatever results there are, and keep it in MLflow."""
-    loaded = params.load()
+    stage, loaded = begin("report")
     tracking.preflight()
     cells = page.publish(loaded, ROOT)
+    verify_outputs(stage)
     tracked.report(ROOT / "report", cells, loaded)
+    end(stage)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What the stages tell MLflow: a run for each training, each evaluation and each report, named and tagged to be compared.
+"""What the stages tell MLflow: a run for each training, evaluation, measurement and report, named and tagged to be compared.
 
 | experiment | a run is | its metrics |
 |---|---|---|
 | `vsr/methods` | a network in training | curves by step |
 | `vsr/evaluations` | a method on a test pair | the same few names for every method, so that runs make a table |
+| `vsr/measurements` | a method with the machine to itself | what it costs |
 | `vsr/reports` | a state of all results | none; the report is its artifact |
 """
 
@@ -13,26 +14,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from pipelines import metrics, results
 from pipelines.clips.images import read_png
-from pipelines.evaluation import metrics
 from pipelines.params import Params, Suite
-from pipelines.report.results import Cell
+from pipelines.results import Cell, Cost, Result, Timing
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from pipelines.training.product import Record
 
 METHODS = "vsr/methods"
 EVALUATIONS = "vsr/evaluations"
+MEASUREMENTS = "vsr/measurements"
 REPORTS = "vsr/reports"
 MODEL = "vsr"
 """The registered model whose versions are the trained networks; the alias `best-<suite>` is on a suite's best."""
 
 NAMES = 40
 """A run has fewer metrics than this: MLflow's tables and charts are slow and unreadable with more."""
+
+_COSTS = 8
+"""Names that the cost takes of them, see `_costs`."""
 
 _CLIPS = 3
 _SAMPLES = ("lr", "restored", "truth")
@@ -60,43 +64,68 @@ def training(record: Record, inputs: Mapping[str, str], params: Params) -> track
     )
 
 
-def evaluation(stage: Stage, record: Record, folder: Path, params: Params) -> None:
-    """Log an evaluation: means, cost, some clips and the table of all clips; nothing twice, however often it is repeated.
+def scores(stage: Stage, result: Result, folder: Path, params: Params) -> None:
+    """Log an evaluation: means, some clips and the table of all clips; nothing twice, however often it is repeated.
 
     Args:
-        stage: the evaluation.
-        record: of the network that was evaluated.
-        folder: the results, see `evaluate.write_results`.
+        stage: which scored it.
+        result: of a method that is applicable.
+        folder: where it is, with its samples.
         params: params.yaml, which says the suites.
 
     Raises:
         VSRError: MLflow does not answer or refuses.
     """
-    found = json.loads((folder / "metrics.json").read_text())
-    timing = json.loads((folder / "timing.json").read_text())
-    corpus, degradation = found["corpus"], found["degradation"]
-    tags = _tags(record, corpus=corpus, degradation=degradation)
-    lead = found["protocols"][found["lead_protocol"]]
+    corpus, degradation = result.corpus, result.degradation
+    tags = {"name": result.method, "method": result.network, "profile": result.profile, "corpus": corpus}
+    tags |= {"degradation": degradation, "trained_on": result.trained_on}
+    known = {name: str(value) for name, value in {**tags, "seed": result.seed}.items() if value is not None}
     run = tracking.Run.find_or_create(
-        name=f"{record['name']} on {corpus}/{degradation}",
+        name=f"{result.method} on {corpus}/{degradation}",
         run_key=stage.run_key,
-        params={name.removeprefix("vsr."): value for name, value in tags.items()},
+        params=known,
         tags={
-            **tags,
-            "vsr.suite": _suites(params, record["name"], corpus, degradation),
-            "vsr.skipped": "; ".join(f"{name}: {reason}" for name, reason in lead.get("skipped", {}).items()) or "nothing",
-            "vsr.network": record["run_key"],
-            "mlflow.note.content": "\n".join(f"- {note}" for note in record["notes"]),
+            **{f"vsr.{name}": value for name, value in known.items()},
+            "vsr.suite": _suites(params, result.method, corpus, degradation),
+            "vsr.skipped": "; ".join(f"{name}: {reason}" for name, reason in result.lead.skipped.items()) or "nothing",
+            "vsr.network": str(result.run_key),
+            "mlflow.note.content": "\n".join(f"- {note}" for note in result.notes),
         },
         inputs=[(path, digest, "evaluation") for path, digest in stage.inputs.items()],
         experiment=EVALUATIONS,
     )
-    run.metrics(0, _values(found, timing))
-    clips = _samples(folder)[:_CLIPS]
-    run.images(0, {f"{corpus}/{clip.name}/{name}": read_png(clip / f"{name}.png") for clip in clips for name in _SAMPLES})
+    run.metrics(0, _values(result))
+    shown = list(results.samples(folder).values())[:_CLIPS]
+    run.images(0, {f"{corpus}/{clip.name}/{name}": read_png(clip / f"{name}.png") for clip in shown for name in _SAMPLES})
     table = stage.work / "clips.csv"
-    _clips(found).to_csv(table, index=False)
+    _clips(result).to_csv(table, index=False)
     run.artifact(table)
+    run.finish("FINISHED")
+
+
+def measurement(stage: Stage, record: Record, corpus: str, cost: Cost, timing: Timing) -> None:
+    """Log what a method costs; nothing twice, however often it is repeated.
+
+    Args:
+        stage: which measured it.
+        record: of the network.
+        corpus: whose frames' size it was measured at.
+        cost, timing: what was found.
+
+    Raises:
+        VSRError: MLflow does not answer or refuses.
+    """
+    tags = _tags(record, corpus=corpus, degradation=None)
+    where = timing.model_dump(include={"device", "hardware", "threads", "precision", "window", "frames", "fps"})
+    run = tracking.Run.find_or_create(
+        name=f"{record['name']} on {corpus}",
+        run_key=stage.run_key,
+        params={name.removeprefix("vsr."): value for name, value in tags.items()} | {"lr": f"{cost.lr[1]}x{cost.lr[0]}", **where},
+        tags=tags,
+        inputs=[(path, digest, "measurement") for path, digest in stage.inputs.items()],
+        experiment=MEASUREMENTS,
+    )
+    run.metrics(0, _costs(cost, timing))
     run.finish("FINISHED")
 
 
@@ -125,15 +154,20 @@ def report(folder: Path, cells: list[Cell], params: Params) -> None:
     )
     for path in sorted(folder.iterdir()):
         run.artifact(path)
+    costs = {(cell.method, cell.corpus): _costs(cell.cost, cell.timing) for cell in cells if cell.cost and cell.timing}
     for experiment in (METHODS, EVALUATIONS):
         for other, tags in tracking.runs(experiment).items():
             name = tags.get("vsr.name", "")
-            if name not in {*params.trained, *params.baselines}:
+            if name not in params.tested:
                 continue  # on a server others keep runs too
             pair = (tags.get("vsr.corpus"), tags.get("vsr.degradation")) if experiment == EVALUATIONS else (None, None)
             suites = _suites(params, name, *pair)
             if suites != tags.get("vsr.suite"):
                 other.tag({"vsr.suite": suites})
+            cost = costs.get((name, str(pair[0])))
+            if cost and "vsr.measured" not in tags:  # so that quality can be drawn against cost
+                other.metrics(0, cost)
+                other.tag({"vsr.measured": "yes"})
     for key, suite in params.suites.items():
         _view(key, suite, cells, params)
         leader = best(suite, cells, params)
@@ -162,7 +196,7 @@ def best(suite: Suite, cells: list[Cell], params: Params) -> str | None:
             if cell.method == method and cell.applicable and cell.lead_protocol
         }
         of_pairs = [value for pair in sorted(pairs) if (value := values.get(pair)) is not None]
-        if method in params.trained and pairs and len(of_pairs) == len(pairs):
+        if method in params.experiments and pairs and len(of_pairs) == len(pairs):
             means[method] = sum(of_pairs) / len(of_pairs)
     if not means:
         return None
@@ -173,7 +207,7 @@ def _view(key: str, suite: Suite, cells: list[Cell], params: Params) -> None:
     """The suite as a saved view of the evaluations: its runs, with its metrics as columns and a clip of each corpus."""
     leads = dict.fromkeys(params.tests.corpora[corpus].protocols[0] for corpus in suite.corpora)
     shown = dict.fromkeys(_metric(lead, name) for name in suite.metrics for lead in leads)
-    found = {cell.corpus: _samples(cell.folder) for cell in cells if cell.applicable}
+    found = {cell.corpus: list(cell.samples().values()) for cell in cells if cell.applicable}
     tracking.view(
         EVALUATIONS,
         key,
@@ -217,34 +251,34 @@ def _suites(params: Params, name: str, corpus: str | None = None, degradation: s
     return f"|{'|'.join(names)}|" if names else "none"
 
 
-def _values(found: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, float]:
-    """Fewer than `NAMES` values: the cost, those of the lead protocol, and of each other protocol all or none, as there is room."""
-    lead = found["lead_protocol"]
-    cost = {
-        "cost/parameters": float(found["cost"]["parameters"]),
-        "cost/gmacs": float(found["cost"]["gmacs"]),
-        f"cost/{timing['device']}_seconds_per_frame": float(timing["seconds_per_frame"]),
-    }
+def _values(result: Result) -> dict[str, float]:
+    """Few enough values that the cost has room below `NAMES`: those of the lead protocol, and of each other protocol all or
+    none."""
+    lead = result.lead_protocol
     # Pages begin with what is logged first.
     values: dict[str, float] = {}
-    for protocol in [lead, *(name for name in found["protocols"] if name != lead)]:
-        scores = found["protocols"][protocol]
-        more = {_metric(protocol, name): float(value) for name, value in scores["metrics"].items()}
-        more[f"{protocol}/lossless_frames"] = float(scores["lossless"])
-        if protocol == lead or len(values | more | cost) < NAMES:
+    for protocol, found in sorted(result.protocols.items(), key=lambda item: item[0] != lead):
+        more = {_metric(protocol, name): float(value) for name, value in found.metrics.items()}
+        more[f"{protocol}/lossless_frames"] = float(found.lossless)
+        if protocol == lead or len(values | more) + _COSTS < NAMES:
             values |= more
-    return values | cost
+    return values
 
 
-def _samples(folder: Path) -> list[Path]:
-    """The folders of the clips of which results have pictures."""
-    return sorted((folder / "samples").iterdir())
+def _costs(cost: Cost, timing: Timing) -> dict[str, float]:
+    """What a method costs; what depends on the machine has its kind of device in front."""
+    timed = timing.model_dump(include={"seconds_per_frame", "seconds_p95", "seconds_p99", "throughput", "delay", "peak_memory"})
+    return {
+        "cost/parameters": float(cost.parameters),
+        "cost/gmacs": cost.gmacs,
+        **{f"cost/{timing.device}_{name}": float(value) for name, value in timed.items() if value is not None},
+    }
 
 
-def _clips(found: Mapping[str, Any]) -> pd.DataFrame:
+def _clips(result: Result) -> pd.DataFrame:
     """A line for each clip and protocol."""
     return pd.DataFrame(
-        {"clip": clip, "protocol": protocol, **scores["metrics"], "frames": scores["frames"], "lossless": scores["lossless"]}
-        for protocol, means in found["protocols"].items()
-        for clip, scores in means["clips"].items()
+        {"clip": clip, "protocol": protocol, **one.metrics, "frames": one.frames, "lossless": one.lossless}
+        for protocol, means in result.protocols.items()
+        for clip, one in means.clips.items()
     )

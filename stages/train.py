@@ -1,4 +1,4 @@
-"""Train: one experiment, a method on a pair, with masks of it, or at any scale."""
+"""Train: one experiment, a method on a pair or on HR clips that are degraded in the step."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import networks, params
-from pipelines.clips.store import Store
 from pipelines.errors import VSRError
-from pipelines.params import AnyScale, Experiment, Guided, Profile, Training
+from pipelines.params import Experiment, Profile, Training
 from pipelines.params.methods import published_profile
-from pipelines.training import objective
+from pipelines.params.references import IN_STEP, NO_PRIOR
+from pipelines.training import objective, product
 from pipelines.training.loop import Task
 from pipelines.training.restoration import restoration_task
 from pipelines.training.starting import begin_with
-from stages.common import begin, data, end, main
-from stages.training import flat, train
+from stages.common import begin, data, end, main, prior_store
+from stages.priors import learnt_with
+from stages.training import train
 
 
 def run(arguments: Namespace) -> None:
     """Make `data/trained/<experiment>`."""
     name = arguments.experiment
-    loaded = params.load()
-    experiment = params.entry("experiment", loaded.trained, name)
+    stage, loaded = begin(f"train@{name}")
+    experiment = params.entry("experiment", loaded.experiments, name)
     profile = loaded.methods[experiment.method][experiment.profile]
     training = experiment.training(profile)
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
     frozen = objective.backbones(training.losses)  # they are there, or it ends here
-    stage = begin(f"{_stage(experiment)}@{name}")
     start = data("trained", experiment.start)
-    build, facts = task_of(experiment, profile, training, start)
+    build, facts = task_of(loaded, experiment, profile, training, start)
     notes = [f"trained for {training.iterations} steps on {facts['trained_on']}"]
     beginning = begin_with(network, start)
     notes += [beginning.note] if beginning.note else []
@@ -53,42 +53,35 @@ def run(arguments: Namespace) -> None:
         "precision": training.precision,
         "frozen": frozen,
         "notes": notes,
-        "params": flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
+        "params": product.flat({**chosen, **profile.model_dump(), "training": training.model_dump()}),
     }
-    train(stage, build, training, network, record, data("trained", name))
+    train(stage, loaded, build, training, network, record, data("trained", name))
     end(stage)
 
 
-def _stage(experiment: Experiment | AnyScale) -> str:
-    """The stage of dvc.yaml that trains it."""
-    if isinstance(experiment, Guided):
-        return "train_guided"
-    return "train_any_scale" if isinstance(experiment, AnyScale) else "train"
-
-
 def task_of(
-    experiment: Experiment | AnyScale, profile: Profile, training: Training, start: Path
+    loaded: params.Params, experiment: Experiment, profile: Profile, training: Training, start: Path
 ) -> tuple[Callable[[], Task], dict[str, Any]]:
     """What makes the task inside a worker, and what the network's record says of its data.
 
     Args:
-        experiment, profile, training: of params.yaml.
+        loaded: params.yaml, and of it
+        experiment, profile, training: what is trained.
         start: the folder of the network that it begins with.
     """
     method, options, hr = experiment.method, profile.options, data("hr", experiment.corpus)
-    if isinstance(experiment, AnyScale):
+    if experiment.degradation == IN_STEP:
         scales = training.scales
-        degraded = f"any scale ({scales.low:g} to {scales.high:g})" if scales else "in_step"
+        degraded = f"any scale ({scales.low:g} to {scales.high:g})" if scales else IN_STEP
         build = partial(restoration_task, method, options, training, hr, None, start)
         return build, {"trained_on": f"{experiment.corpus}/{degraded}"}
     lr = data("lr", experiment.corpus, experiment.degradation)
     facts: dict[str, Any] = {"degradation": experiment.degradation, "trained_on": f"{experiment.corpus}/{experiment.degradation}"}
     priors = {}
-    if isinstance(experiment, Guided):
-        priors["masks"] = data("masks", "lr", experiment.corpus, experiment.degradation, experiment.masks)
-        # Masks by another model are another prior: the network is tested with those by this one.
-        model = next(iter(Store(priors["masks"]).clips.values())).attributes.parameters
-        facts |= {"masks": experiment.masks, "masks_model": model}
+    if experiment.prior != NO_PRIOR:
+        store = prior_store(experiment.prior, f"lr/{experiment.corpus}/{experiment.degradation}")
+        priors = {name: store for name in networks.create(method, **options).priors}
+        facts["prior"] = learnt_with(experiment.prior, store, loaded)
     return partial(restoration_task, method, options, training, hr, lr, start, priors), facts
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import models
 from models import Network
 from models.parts.deform import SecondOrderDeformAlignment
-from pipelines.evaluation.cost import _count, cost
+from pipelines.restoring.cost import _count, cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

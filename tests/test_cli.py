@@ -34,11 +34,13 @@ def test_help_is_quick_to_load() -> None:
     assert found.stdout.strip() == "[]"
     shown = subprocess.run([VSR, "--help"], capture_output=True, text=True, check=True)
     assert shown.stderr == "" and "Traceback" not in shown.stdout
-    for command in ("repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor"):
+    for command in ("repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"):
         assert command in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"]
+)
 def test_every_command_has_help(vsr: Vsr, command: str) -> None:
     done = vsr(command, "--help")
     assert done.code == 0 and done.err == "" and f"vsr {command}" in done.out
@@ -79,11 +81,21 @@ def test_misuse_shows_the_usage(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.Mo
 # ---------------------------------------------------------------- params.yaml
 
 
+def _project(folder: Path, old: str, new: str) -> None:
+    """A folder with the shipped choices, but for an edit of the recipes."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(params.ROOT / name, folder)
+    shutil.copytree(params.ROOT / "recipes", folder / "recipes")
+    path = folder / params.FILES["recipes"]
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubic, scale: 0}]", "'recipes.bi_x4.0.scale' is 0"),
-        ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubic, scale: -4}]", "'recipes.bi_x4.0.scale' is -4"),
+        ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubic, scale: 0}]", "'bi_x4.0.scale' is 0"),
+        ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubic, scale: -4}]", "'bi_x4.0.scale' is -4"),
         ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubik, scale: 4}]", "unknown op 'bicubik': did you mean 'bicubic'?"),
         ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [{op: bicubic, scal: 4}]", "did you mean 'scale'?"),
         ("bi_x4: [{op: bicubic, scale: 4}]", "bi_x4: [", "not valid YAML"),
@@ -92,10 +104,7 @@ def test_misuse_shows_the_usage(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.Mo
 def test_bad_params(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, told: str) -> None:
     """The params.yaml of the folder that the command is run in is the one that counts."""
     source = put(tmp_path / "hr", moving(2))
-    text = (params.ROOT / "params.yaml").read_text()
-    assert old in text
-    (tmp_path / "params.yaml").write_text(text.replace(old, new))
-    shutil.copy(params.ROOT / "dvc.yaml", tmp_path)
+    _project(tmp_path, old, new)
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
     assert told in error(vsr("degrade", source, "lr", "--recipe", "bi_x4"))
@@ -106,9 +115,7 @@ def test_bad_params(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
 
 def test_own_params_are_used(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = put(tmp_path / "hr", moving(2))
-    text = (params.ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("bi_x4: [", "half: [{op: bicubic, scale: 2}]\n  bi_x4: ["))
-    shutil.copy(params.ROOT / "dvc.yaml", tmp_path)
+    _project(tmp_path, "bi_x4: [", "half: [{op: bicubic, scale: 2}]\nbi_x4: [")
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     assert vsr("degrade", source, "lr", "--recipe", "half").code == 0

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from front_door import Vsr, cut, error, moving, nonsense, pngs, put, resized, ro
 
 import models
 from pipelines import params
+from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
+from pipelines.priors import flows
+from pipelines.training import product
 
 
 def test_card(vsr: Vsr) -> None:
@@ -112,9 +116,9 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     from skimage.segmentation import felzenszwalb
 
     source, weights = put(tmp_path / "lr", moving(3, 24, 32)), _guided(tmp_path)
-    words = ("--method", "seem_basicvsr", "--weights", weights, "--masks", "parallax_bi_x4")
+    words = ("--method", "seem_basicvsr", "--weights", weights, "--prior", "segments")
     assert vsr("restore", source, tmp_path / "sr", *words).code == 0
-    model = params.load().masks["parallax_bi_x4"].model
+    model = params.load().priors["segments"]
     planes = torch.zeros(1, 3, 64, 24, 32)
     for t, frame in enumerate(pngs(source)):
         labels = felzenszwalb(frame, scale=model.scale, sigma=model.sigma, min_size=model.min_size, channel_axis=-1)
@@ -123,9 +127,62 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
     clip = torch.from_numpy(np.stack(pngs(source))).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         network = models.load(weights)
-        expected, without = (round_half_up(255 * network(clip, x)[0]).permute(0, 2, 3, 1).numpy() for x in (planes, 0 * planes))
+        expected, without = (
+            round_half_up(255 * network(clip, masks=x)[0]).permute(0, 2, 3, 1).numpy() for x in (planes, 0 * planes)
+        )
     found = np.stack(pngs(tmp_path / "sr")).astype(int)
     assert np.abs(found - expected).max() <= 1 and np.abs(found - without).max() > 2
+
+
+def _trained(folder: Path, name: str, prior: dict[str, Any], **options: Any) -> Path:
+    """A network with random parameters as a stage leaves it, with the record of what it was trained with."""
+    torch.manual_seed(0)
+    network = models.create(name, channels=4, blocks=1, upsample_channels=4, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    product.write(folder, network, {"name": "trained", "notes": [], "prior": prior})
+    return folder / product.WEIGHTS
+
+
+def test_flow_is_that_which_the_network_was_trained_with(vsr: Vsr, tmp_path: Path) -> None:
+    """By its record, without being named; frames are what the network makes of the flow that the stage would store."""
+    model = params.load().flows["parallax_bi_x4"].model
+    prior = {"kind": "flow", "name": "parallax_bi_x4", "model": model.model_dump()}
+    weights = _trained(tmp_path / "trained", "basicvsr", prior, flow="given")
+    source = put(tmp_path / "lr", moving(4, 24, 32))
+    assert vsr("restore", source, tmp_path / "sr", "--weights", weights).code == 0
+    frames = pngs(source)
+    with ClipWriter(tmp_path / "parts", "clip", flows.SCALES) as writer:
+        for frame in flows.Flows(model, "cpu").stream(frames, (24, 32)):
+            writer.append(frame)
+        writer.finish(ClipAttributes("test", 25.0, 24, 32))
+    assemble(tmp_path / "parts", ["clip"], tmp_path / "flows")
+    store = Store(tmp_path / "flows")
+    ways = [store.read("clip", column=f"flow_{way}") for way in ("forward", "backward")]
+    flow = torch.from_numpy(np.concatenate(ways, axis=3)).permute(0, 3, 1, 2)[None]
+    clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.inference_mode():
+        network = models.load(weights)
+        expected, still = (round_half_up(255 * network(clip, flow=x)[0]).permute(0, 2, 3, 1).numpy() for x in (flow, 0 * flow))
+    found = np.stack(pngs(tmp_path / "sr")).astype(int)
+    assert np.abs(found - expected).max() <= 1 and np.abs(found - still).max() > 2
+
+
+def test_another_prior_than_that_of_the_training_is_refused(vsr: Vsr, tmp_path: Path) -> None:
+    source = put(tmp_path / "lr", moving(3, 24, 32))
+    model = params.load().masks["parallax_bi_x4"].model.model_dump()
+    prior = {"kind": "masks", "name": "fine", "model": {**model, "scale": 30.0}}
+    weights = _trained(tmp_path / "fine", "seem_basicvsr", prior)
+    told = error(vsr("restore", source, tmp_path / "sr", "--weights", weights, "--prior", "parallax_bi_x4"))
+    assert re.search(r"was trained with fine \(.*scale 30.0.*\), and parallax_bi_x4 is another prior \(.*scale 60.0", told)
+    assert "unknown prior 'fine'" in error(vsr("restore", source, tmp_path / "sr", "--weights", weights))
+    same = _trained(tmp_path / "same", "seem_basicvsr", {**prior, "model": model})  # by another name
+    assert vsr("restore", source, tmp_path / "sr", "--weights", same, "--prior", "parallax_bi_x4").code == 0
+    prior = {"kind": "rendered", "name": "rendered", "model": {"backend": "rendered"}}
+    weights = _trained(tmp_path / "rendered", "basicvsr", prior, flow="given")
+    told = error(vsr("restore", source, tmp_path / "no", "--weights", weights, "--prior", "parallax_bi_x4"))
+    assert "basicvsr sees flow, which footage brings and nothing computes: evaluate it on a rendered corpus" in told
 
 
 @pytest.mark.parametrize(
@@ -153,14 +210,14 @@ def test_masks_are_made_of_the_footage(vsr: Vsr, tmp_path: Path) -> None:
             "48 pixels restored to 101 cannot be cut into tiles of 40",
         ),
         (lambda tmp, tiny: ["bicubic", "--precision", "bf16"], "unknown precision 'bf16': did you mean 'bfloat16'"),
-        (lambda tmp, tiny: ["bicubic", "--masks", "parallax_bi_x4"], "bicubic is not guided by masks: leave --masks out"),
+        (lambda tmp, tiny: ["bicubic", "--prior", "segments"], "bicubic sees no prior of the frames: leave --prior out"),
         (
             lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp)],
-            "guided by masks .* with --masks, one of .*parallax_bi_x4",
+            "guided by masks: name what makes them with --prior, one of segments",
         ),
         (
-            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--masks", "paralax_bi_x4"],
-            "unknown masks 'paralax_bi_x4': did you mean 'parallax_bi_x4'",
+            lambda tmp, tiny: ["seem_basicvsr", "--weights", _guided(tmp), "--prior", "segment"],
+            "unknown prior 'segment': did you mean 'segments'",
         ),
         (
             lambda tmp, tiny: ["bicubic", "--weights", tiny],

@@ -21,7 +21,7 @@ from pipelines.clips.images import read_png
 from pipelines.degradations import codec
 from pipelines.degradations.resize import bicubic
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma, psnr
+from pipelines.metrics import luma, psnr
 
 CRF25 = {"op": "x264", "crf": 25, "bit_rate": None, "preset": "medium", "fps": None, "gop": None, "pixel_format": "yuv420p"}
 MPEG4 = {"op": "mpeg4", "bit_rate": 10_000, "fps": 1.0}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.params.methods import published_profile
 from pipelines.report import comparable as deciding
-from pipelines.report.results import Cell, ClipScores, Scores
+from pipelines.results import Cell, ClipScores, Scores
 
 METHODS = {
     "bicubic": ("published",),
@@ -65,6 +65,11 @@ def test_published_parameters_on_the_published_set_are_comparable() -> None:
         ({"degradation": "bi_x2"}, "trained under bi_x4"),
         ({"degradation": "crf25_x4", "protocol": "compressed"}, "trained on vimeo90k, not on reds; trained under bi_x4"),
         ({"weights": "basicvsr_retired"}, "what the parameters basicvsr_retired were trained on is not known"),
+        ({"weights": "./basicvsr_reds4"}, "what the parameters ./basicvsr_reds4 were trained on is not known"),
+        (
+            {"weights": "edvr_m_reds4_without_tsa", "network": "edvr_m"},
+            "trained on reds, not on vimeo90k; the network has no TSA",
+        ),
         ({"weights": "raft_small"}, "what the parameters raft_small were trained on is not known"),
     ],
 )
@@ -133,9 +138,15 @@ def test_every_scale_is_comparable_to_a_network_for_all_of_them() -> None:
     ],
 )
 def test_guided_networks_are_held_against_those_with_the_papers_masks(masks: dict[str, object], says: str) -> None:
-    fits, why = comparable(_cell(**HERE, network="seem_basicvsr", masks=masks))
+    prior = {"kind": "masks", "name": "here", "model": masks}
+    fits, why = comparable(_cell(**HERE, network="seem_basicvsr", prior=prior))
     assert fits == (not says)
     assert fits or why == says
+
+
+def test_given_flow_is_not_the_published_network() -> None:
+    prior = {"kind": "flow", "name": "here", "model": {"backend": "dis"}}
+    assert comparable(_cell(**HERE, network="seem_basicvsr", prior=prior)) == (False, "flow by dis, not by the network's own")
 
 
 @pytest.mark.parametrize(

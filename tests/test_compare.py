@@ -10,17 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import choices
+import fabricated
 import pytest
 import scipy.stats
-import yaml
 from front_door import Vsr, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipelines import results
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, load
-from pipelines.report import compare, results, tables
+from pipelines.report import compare, tables
 from pipelines.report.compare import COLUMNS
 
 CLIPS = ("calendar", "city", "foliage", "walk")
@@ -38,9 +40,10 @@ PARAMS = load(ROOT / "params.yaml")
 @pytest.fixture
 def params() -> Params:
     """Those of the repository with one experiment repeated, tested on two pairs."""
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = choices.shipped()
     tree["experiments"]["basicvsr_bi_s1"] = {**tree["experiments"]["basicvsr_bi"], "seed": 1}
     tree["tests"]["degradations"] = ["bi_x4", "crf25_x4"]
+    tree["suites"] = {}
     return Params.model_validate(tree)
 
 
@@ -70,19 +73,19 @@ def _result(root: Path, method: str, degradation: str = "bi_x4", **changes: Any)
             "inputs": {},
         },
         "protocols": dict.fromkeys(protocols, scores),
-        "cost": {"parameters": 1234567, "gmacs": 376.71, "gmacs_without_deform": 370.2, "lr": [54, 96]},
         **changes,
     }
     folder = root / "results" / method / "parallax" / degradation
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "timing.json").write_text(json.dumps({"seconds_per_frame": 0.0123, "device": "cpu", "threads": 2, "lr": [54, 96]}))
+    cost = {"parameters": 1234567, "gmacs": 376.71, "gmacs_without_deform": 370.2, "lr": [54, 96]}
+    fabricated.measure(folder.with_name("_measured"), cost, {**fabricated.TIMING, "lr": [54, 96]})
 
 
 @pytest.fixture
 def root(tmp_path: Path, params: Params) -> Path:
     """A project with four methods evaluated on one pair."""
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(json.loads(params.model_dump_json())))
+    choices.put(tmp_path, json.loads(params.model_dump_json()))
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     for method in PSNR:
         _result(tmp_path, method)
@@ -241,20 +244,20 @@ def test_records_hold_what_was_compared(values: list[tuple[float, float]]) -> No
         (("bicubic", "basicvsr_bi"), {"degradations": ["bi_x5"]}, "unknown tested degradation 'bi_x5'"),
         (
             ("basicvsr_bi", "basicvsr_dcgu"),
-            {"degradations": ["bi_x2"]},
-            "params.yaml has basicvsr_bi tested under bi_x4, crf25_x4, where no other of these is: choose others.",
+            {"degradations": ["bi_x4"]},
+            "basicvsr_dcgu has no result on parallax/bi_x4: run `vsr repro basicvsr_dcgu`.",
         ),
         (
             ("bicubic", "basicvsr_dcgu"),
             {},
-            "run `dvc repro evaluate_any_scale@basicvsr_dcgu-parallax-bi_x4` (and 6 more).",
+            "basicvsr_dcgu has no result on parallax/bi_x4 and 1 more: run `vsr repro basicvsr_dcgu`.",
         ),
         (("bicubic", "basicvsr_bi"), {"protocol": "vid5"}, "unknown protocol 'vid5'"),
         (("bicubic", "basicvsr_bi"), {"metrics": ["psrn"]}, "unknown metric 'psrn'"),
         (
             ("bicubic", "basicvsr_bi"),
             {"degradations": ["crf25_x4"]},
-            "bicubic has no result under results/bicubic on these pairs: run `dvc repro evaluate_baseline@bicubic-parallax-crf25_x4`.",
+            "bicubic has no result on parallax/crf25_x4: run `vsr repro bicubic`.",
         ),
     ],
 )

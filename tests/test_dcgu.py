@@ -19,7 +19,7 @@ from models.heads.dcgu import DCGU
 from models.heads.patches import span
 from models.heads.ranking import ranked
 from models.heads.search import PatchSearch
-from pipelines.evaluation.cost import cost
+from pipelines.restoring.cost import cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

@@ -14,7 +14,7 @@ import yaml
 
 from pipelines.params import ROOT
 from pipelines.report import dvc_metrics
-from pipelines.report.results import Cell, load
+from pipelines.results import Cell, load
 
 
 def dvc(root: Path, *arguments: str) -> str:

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 import models
 from models import Network
 from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, by_grid, by_operator
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
-from pipelines.evaluation.cost import cost
-from pipelines.evaluation.restore import neighbours, quantise, restore, to_tensor
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import neighbours, restore
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -568,7 +569,7 @@ def test_a_clip_is_restored_by_the_window_around_every_frame(window: int, overla
     for frame, seen in zip(restored, [*first, *(list(range(t, t + 5)) for t in range(5)), *last], strict=True):
         with torch.no_grad():
             expected = network(to_tensor([clip[index] for index in seen])[None])[0]
-        assert np.array_equal(frame, quantise(expected))
+        assert np.array_equal(frame, to_frame(expected))
 
 
 def test_clips_shorter_than_the_window_are_refused() -> None:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from skimage import data
 from torchvision.models import optical_flow
 
+from benchmarks.flows import warping_error
 from models.parts.resize import imresize
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips import parallax
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
-from pipelines.priors import flows, weights
+from pipelines.metrics import luma
+from pipelines.priors import flows
 
 DIS = params.Dis(backend="dis", preset="medium", enlarge=1)
 RAFT = params.Raft(backend="raft", weights="raft_small", updates=12, enlarge=1, batch=4)
@@ -47,14 +48,14 @@ def raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> params.Raft:
 @pytest.fixture
 def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], torch.nn.Module]:
     """Makes a RAFT with random parameters the published one of its name, and returns it as torchvision has it."""
-    paths: dict[str, Path] = {}
-    monkeypatch.setattr(weights, "resolve", paths.__getitem__)
+    monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
 
     def make(name: str) -> torch.nn.Module:
         torch.manual_seed(3)
         network = getattr(optical_flow, name)(weights=None).eval()
-        paths[name] = tmp_path / f"{name}.pth"
-        torch.save(network.state_dict(), paths[name])
+        torch.save(network.state_dict(), tmp_path / f"{name}.pth")
+        published = weights.Weights("https://nowhere.example/", {f"{name}.pth": None}, "none")
+        monkeypatch.setitem(weights.REGISTRY, name, published)
         return network
 
     return make
@@ -423,7 +424,7 @@ def test_warping_error_of_known_motion(tmp_path: Path) -> None:
     frames = write(tmp_path / "rgb", [{"rgb": image} for image in images])
     exact = write(tmp_path / "exact", [columns(ahead, -ahead, outside)] * 3, flows.SCALES)
     none = write(tmp_path / "none", [columns(0 * ahead, 0 * ahead, outside)] * 3, flows.SCALES)
-    found = flows.warping_error(frames, {"exact": exact, "none": none})
+    found = warping_error(frames, {"exact": exact, "none": none})
     between = np.mean([np.abs(luma(one) - luma(two))[~outside].mean() for one, two in zip(images, images[1:], strict=False)])
     assert found["exact"] == pytest.approx(0, abs=1e-9)
     assert found["none"] == pytest.approx(found["still"]) == pytest.approx(between)
@@ -431,7 +432,7 @@ def test_warping_error_of_known_motion(tmp_path: Path) -> None:
     more[:, :12] = True  # what one calls occluded is left out for all
     half = write(tmp_path / "half", [columns(ahead, -ahead, more)] * 3, flows.SCALES)
     rest = np.mean([np.abs(luma(one) - luma(two))[~more].mean() for one, two in zip(images, images[1:], strict=False)])
-    assert flows.warping_error(frames, {"half": half, "none": none})["none"] == pytest.approx(rest)
+    assert warping_error(frames, {"half": half, "none": none})["none"] == pytest.approx(rest)
     blind = write(tmp_path / "blind", [columns(ahead, ahead, np.ones_like(outside))] * 3, flows.SCALES)
     with pytest.raises(VSRError, match="no pixel of .* is visible to all of exact, blind"):
-        flows.warping_error(frames, {"exact": exact, "blind": blind})
+        warping_error(frames, {"exact": exact, "blind": blind})

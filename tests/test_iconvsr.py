@@ -12,7 +12,7 @@ from test_models import State, as_arrays, convolve, in_mmagic, plain_trunk, same
 
 import models
 from models import Network
-from pipelines.evaluation.cost import _count, cost
+from pipelines.restoring.cost import _count, cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines import metrics
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import iqa
+from pipelines.metrics import iqa
 
 STAND_IN = """
 created, seen = [], []

@@ -23,7 +23,7 @@ from pipelines.clips.layouts import reds, testsets, vimeo90k
 from pipelines.clips.layouts.clips import Frames, SourceClip, fault_of
 from pipelines.clips.layouts.published import Alike, Promise, Shape
 from pipelines.clips.places import Folder, natural
-from pipelines.clips.readers import list_clips
+from pipelines.clips.readers import list_clips, list_rendered
 from pipelines.errors import VSRError
 
 
@@ -373,6 +373,60 @@ def test_every_frame_has_one_gbuffer_of_its_size(rendered: Path) -> None:
     (rendered / "in/room/0002.npz").unlink()
     with pytest.raises(VSRError, match=r"0002\.png has no G-buffer 0002\.exr or 0002\.npz"):
         of_rendered(rendered)
+
+
+def small_rendered(root: Path) -> list[SourceClip]:
+    return list_rendered(params.Footage(kind="gbuffers", source="in", split="train", fps=24, normals="camera"), root)
+
+
+@pytest.fixture
+def both_sizes(rendered: Path) -> Path:
+    (rendered / "in/lr/room").mkdir(parents=True)
+    for index in range(3):
+        write_png(rendered / f"in/lr/room/{index:04d}.png", rgb(index)[::4, ::4].copy())
+        np.savez(rendered / f"in/lr/room/{index:04d}.npz", **buffers_of(index, 4, 6))  # type: ignore[arg-type]
+    return rendered
+
+
+def test_footage_that_is_rendered_at_both_sizes(both_sizes: Path) -> None:
+    assert small_rendered(both_sizes)[0].parameters == {"backend": "rendered", "normals": "camera", "crop": [16, 24]}
+    (clip,), (large,) = small_rendered(both_sizes), of_rendered(both_sizes)
+    assert (clip.name, clip.split, clip.fps, clip.source) == (large.name, large.split, large.fps, "lr/room")
+    *lists, attributes = Ingest()(clip)
+    assert (attributes.height, attributes.width, attributes.parameters) == (4, 6, clip.parameters)  # type: ignore[union-attr]
+    for index, frame in enumerate(frame for batch in lists for frame in batch):  # type: ignore[union-attr]
+        assert (frame["rgb"] == rgb(index)[::4, ::4]).all() and (frame["depth"] == buffers_of(index, 4, 6)["depth"]).all()
+    for path in (both_sizes / "in/room").glob("*.npz"):  # large frames may come without
+        path.unlink()
+    *lists, _ = Ingest()(*of_rendered(both_sizes))
+    assert [set(frame) for batch in lists for frame in batch] == [{"rgb"}] * 3  # type: ignore[union-attr]
+
+
+def test_small_clips_are_those_of_the_large_ones(both_sizes: Path) -> None:
+    (both_sizes / "in/lr/room/0002.npz").unlink()
+    with pytest.raises(VSRError, match=r"lr/room/0002\.png has no G-buffer"):
+        small_rendered(both_sizes)
+    (both_sizes / "in/lr/room/0002.png").unlink()
+    with pytest.raises(
+        VSRError, match=r"in/lr has 2 frames of the clip 'room' and .*/in has 3: render the same frames at both sizes"
+    ):
+        small_rendered(both_sizes)
+    (both_sizes / "in/lr/room").rename(both_sizes / "in/lr/hall")
+    with pytest.raises(VSRError, match="has the clip '(hall|room)' and .* has not: render it at both sizes"):
+        small_rendered(both_sizes)
+
+
+def test_most_corpora_bring_no_small_clips(rendered: Path) -> None:
+    assert small_rendered(rendered) == []
+    assert list_rendered(params.Footage(kind="frames", source="in", split="train"), rendered) == []
+    parallax = {"kind": "parallax", "source": "in", "seed": 0, "height": 50, "width": 70, "frames": 2, "clips": {"test": 2}}
+    assert list_rendered(params.Parallax(**parallax), rendered) == []  # type: ignore[arg-type]
+    clips = list_rendered(params.Parallax(**parallax, rendered={"scale": 4}), rendered)  # type: ignore[arg-type]
+    assert [clip.name for clip in clips] == ["test_000_orbit", "test_001_zoom"]
+    assert all(clip.parameters == {"backend": "rendered", "normals": "camera", "crop": [48, 68]} for clip in clips)
+    *lists, attributes = Ingest()(clips[0])
+    assert (attributes.height, attributes.width) == (12, 17)  # type: ignore[union-attr]
+    assert sum(len(batch) for batch in lists) == 2  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- folders

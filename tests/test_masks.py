@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.priors import masks, weights
+from pipelines.priors import masks
 
 FELZENSZWALB = params.Felzenszwalb(backend="felzenszwalb", scale=60, sigma=0.6, min_size=24, max_masks=64)
 

@@ -17,8 +17,9 @@ from skimage.measure import block_reduce
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
+from pipelines import metrics
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
+from pipelines.evaluation import protocols
 from pipelines.evaluation.protocols import Protocol
 
 torch.set_num_threads(1)
@@ -138,7 +139,7 @@ def test_every_metric_says_what_it_is() -> None:
 
 def test_the_registry_is_cheap_to_load() -> None:
     program = (
-        "import sys; from pipelines.evaluation import metrics, protocols;"
+        "import sys; from pipelines import metrics; from pipelines.evaluation import protocols;"
         "print([name for name in ('torch', 'torchmetrics', 'torchvision', 'ray', 'mlflow', 'pyiqa') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -19,10 +19,10 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from test_tracked import record, stage
+from test_tracked import stage
 
 from pipelines.params import ROOT, Params
-from pipelines.report.results import load
+from pipelines.results import load, read
 from pipelines.runtime import tracking
 from stages import tracked
 
@@ -59,9 +59,8 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         tracking.preflight()
         for cell in cells:
-            trained = {**record("basicvsr_bi"), "name": cell.method, "run_key": f"key of {cell.method}"}
-            done = stage(f"evaluate@{cell.method}-{cell.degradation}", folder / "work")
-            tracked.evaluation(done, trained, cell.folder, params)
+            done = stage(f"score@{cell.method}-{cell.degradation}", folder / "work")
+            tracked.scores(done, read(cell.folder), cell.folder, params)
         (folder / "report").mkdir()
         tracked.report(folder / "report", cells, params)
         yield count
@@ -96,7 +95,7 @@ def test_queries_are_few_and_use_indices(filled: int) -> None:
     where = tracking.uri()
 
     def by_key() -> int:
-        key = "key of evaluate@method_001-crf2_x4"
+        key = "key of score@method_001-crf2_x4"
         tracking.Run.find_or_create(
             name="method_001 on parallax/crf2_x4", run_key=key, params={}, tags={}, inputs=[], experiment=tracked.EVALUATIONS
         )

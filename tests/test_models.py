@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models import Network
+from models.parts import registry
 from models.parts.resize import imresize
 from models.parts.warp import flow_warp
 
@@ -320,6 +324,30 @@ def test_create_fills_in_the_published_options() -> None:
     assert network.name == "basicvsr" and (network.scale, network.min_frames) == (4, 1)
     assert network.options == {"channels": 64, "blocks": 1, "upsample_channels": 64, "base": "bilinear"}
     assert {"basicvsr", "bicubic", "spynet"} <= set(models.names())
+
+
+def test_a_network_stands_in_the_file_of_its_name() -> None:
+    for path in Path(models.__file__).parent.glob("*.py"):
+        importlib.import_module("models" if path.stem == "__init__" else f"models.{path.stem}")
+    assert {name: f"models.{name}" for name in models.names()} == {n: k.__module__ for n, k in registry._IMPORTED.items()}
+
+
+def test_a_network_is_imported_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Also for a checkpoint: ours names its network, and of another's the expected network is tried first."""
+    models.save(models.create("spynet"), tmp_path / "ours.safetensors")
+    torch.save({"params": models.create("edvr_m", channels=8, groups=2).state_dict()}, tmp_path / "theirs.pth")
+    steps = {
+        "models.names()": set(),
+        "models.create('bicubic')": {"bicubic"},
+        f"models.load({str(tmp_path / 'ours.safetensors')!r})": {"bicubic", "spynet"},
+        f"models.load({str(tmp_path / 'theirs.pth')!r}, expect='edvr_m')": {"bicubic", "spynet", "edvr_m"},
+        f"models.load({str(tmp_path / 'theirs.pth')!r})": {name for name in models.names() if name <= "edvr_m"} | {"spynet"},
+    }
+    imported = "print(*(name for name in models.names() if f'models.{name}' in sys.modules))"
+    code = "\n".join(["import models, sys", *(f"{step}\n{imported}" for step in steps)])
+    root = Path(models.__file__).parents[1]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert [set(line.split()) for line in found.split("\n")[:-1]] == list(steps.values())
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,15 @@ from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import SubPixelNetwork
 from models.parts.deform import SecondOrderDeformAlignment
 from models.parts.edvr import EDVR
+from models.parts.priors import PLANES
 from models.parts.recurrent import RecurrentFeatures
-from models.parts.registry import NETWORKS, PRIORS
+from models.parts.registry import kind
 from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
-from models.seem import PLANES, SEEM
-from pipelines.evaluation.cost import cost
+from models.seem import SEEM
+from pipelines.priors.kinds import KINDS
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import neighbours
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -61,11 +64,11 @@ TINY: dict[str, Options] = {
 CONTINUOUS: Options = {"lps": False, "gate": False, "gps": False}
 """Of DCGU, without what it chooses: other points for a difference in the last digits."""
 
-RESTORING = [name for name in models.names() if NETWORKS[name].restores]
+RESTORING = [name for name in models.names() if kind(name).restores]
 
 
 def of_kind(*kinds: type, but: tuple[str, ...] = ()) -> list[str]:
-    return [name for name in RESTORING if issubclass(NETWORKS[name], kinds) and not name.endswith(but)]
+    return [name for name in RESTORING if issubclass(kind(name), kinds) and not name.endswith(but)]
 
 
 def small(name: str, **options: object) -> Network:
@@ -86,14 +89,20 @@ def example(network: Network, height: int = 8, width: int = 12, frames: int = 3,
     """A clip and its priors."""
     torch.manual_seed(seed)
     frames = network.window or max(frames, network.min_frames)
-    given = {"masks": (torch.randint(0, 9, (count, frames, 1, height, width)) == torch.arange(PLANES)[:, None, None]).double()}
+    given = {"flow": 2 * torch.randn(count, frames, 4, height, width, dtype=torch.float64)}
+    given |= {"masks": (torch.randint(0, 9, (count, frames, 1, height, width)) == torch.arange(PLANES)[:, None, None]).double()}
     clip = torch.rand(count, frames, 3, height, width, dtype=torch.float64)
     return [clip, *(given[prior] for prior in network.priors)]
 
 
 def run(network: Network, inputs: list[Tensor], **keywords: object) -> Tensor:
     with torch.no_grad():
-        return network(*inputs, **keywords)
+        return call(network, inputs, **keywords)
+
+
+def call(network: Network, inputs: list[Tensor], **keywords: object) -> Tensor:
+    """What a network gives for a clip and its priors."""
+    return network(inputs[0], **dict(zip(network.priors, inputs[1:], strict=True)), **keywords)
 
 
 def expected_shape(network: Network, clip: Tensor) -> tuple[int, ...]:
@@ -120,12 +129,15 @@ def test_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("name", RESTORING)
 def test_the_call_is_what_attributes_say(name: str) -> None:
-    kind = NETWORKS[name]
-    assert set(kind.priors) <= set(PRIORS)
-    assert list(inspect.signature(kind.forward).parameters) == ["self", "clip", *kind.priors, *["size"] * kind.any_scale]
+    known = kind(name)
+    assert set(known.priors) <= set(KINDS)
+    _, clip, *keywords = inspect.signature(known.forward).parameters.values()
+    assert clip.name == "clip" and all(keyword.kind == keyword.KEYWORD_ONLY for keyword in keywords)
+    flow = ["flow"] * issubclass(known, RecurrentFeatures)
+    assert sorted(keyword.name for keyword in keywords) == sorted([*known.priors, *flow, *["size"] * known.any_scale])
     network = small(name)
     inputs = example(network)
-    if not kind.any_scale:
+    if not known.any_scale:
         with pytest.raises(TypeError, match="size"):
             run(network, inputs, size=(20, 30))
         return
@@ -152,7 +164,7 @@ def test_impossible_options(name: str) -> None:
     with torch.device("meta"):
         with pytest.raises(ValueError, match=f"unknown option of {name} 'nonsense'"):
             models.create(name, nonsense=1)
-        for option, parameter in inspect.signature(NETWORKS[name]).parameters.items():
+        for option, parameter in inspect.signature(kind(name)).parameters.items():
             wrong = {bool: ["yes"], int: [0, -1, 2.5], str: ["nonsense"]}.get(type(parameter.default), [])
             for value in wrong if name != "bicubic" else [0, -1]:
                 with pytest.raises(ValueError, match=f"{option}|'{value}'"):
@@ -231,6 +243,63 @@ def test_the_gpu_gives_what_the_cpu_does(name: str) -> None:
     assert torch.allclose(found.cpu(), expected, atol=1e-8)
 
 
+# ---------------------------------------------------------------- flow that is given
+
+
+RECURRENT_NAMES = [name for name in RESTORING if issubclass(kind(name), RecurrentFeatures)]
+
+
+def flow_prior(network: Network, clip: Tensor) -> Tensor:
+    """What the flow network of a network finds, as a prior; what leads out of the clip is made up."""
+    with torch.no_grad():
+        to_next, to_previous = network.flows(clip)
+    outside = torch.full_like(clip[:, :1, :2], 3.0)
+    return torch.cat([torch.cat([to_next, outside], dim=1), torch.cat([-outside, to_previous], dim=1)], dim=2)
+
+
+@pytest.mark.parametrize("name", RECURRENT_NAMES)
+def test_its_own_flow_given_restores_the_same_frames(name: str) -> None:
+    own = small(name)
+    inputs = example(own)
+    expected = run(own, inputs)
+    with pytest.raises(ValueError, match=f"^{name} computes its own flow: leave `flow` out, or create .* with flow='given'"):
+        run(own, inputs, flow=inputs[0])
+    given = models.create(name, **TINY[name], flow="given").eval().double()
+    state = {key: value for key, value in own.state_dict().items() if not key.startswith("spynet.")}
+    given.load_state_dict(state)
+    assert given.priors == (*kind(name).priors, "flow") and kind(name).priors == own.priors
+    flow = flow_prior(own, inputs[0])
+    assert torch.equal(run(given, [*inputs, flow]), expected)
+    assert not torch.equal(run(given, [*inputs, 0 * flow]), expected)
+    for wrong, said in ((flow[:, :, :2], "got flow of shape"), (flow[..., 1:], "got flow of shape")):
+        with pytest.raises(ValueError, match=f"^{name} {said} .*: give flow of the clip, "):
+            run(given, [*inputs, wrong])
+    with pytest.raises(ValueError, match=f"^{name} is guided by flow but got none: give flow of the clip, .* by keyword"):
+        given(inputs[0], **dict(zip(own.priors, inputs[1:], strict=True)))
+
+
+def test_given_flow_is_mirrored_with_the_frames() -> None:
+    """IconVSR takes sides that are multiples of 4; in a mirror, motion is mirrored too."""
+    network = small("iconvsr", flow="given")
+    clip, flow = example(network, 8, 12)
+    rows, columns = [0, 1, 2, 3, 4, 5, 4, 3], [*range(10), 8, 7]
+    signs = torch.ones(4, 8, 12, dtype=torch.float64)
+    signs[0::2, :, 10:], signs[1::2, 6:] = -1, -1
+    whole = [x[..., :6, :10][..., rows, :][..., columns] for x in (clip, flow)]
+    cut = run(network, [clip[..., :6, :10], flow[..., :6, :10]])
+    assert torch.equal(cut, run(network, [whole[0], whole[1] * signs])[..., :24, :40])
+
+
+@pytest.mark.parametrize("name", RECURRENT_NAMES)
+def test_a_network_without_its_own_flow_is_saved_and_counted(name: str, tmp_path: Path) -> None:
+    network = small(name, flow="given").float()
+    models.save(network, tmp_path / "model.safetensors")
+    loaded = models.load(tmp_path / "model.safetensors", expect=name)
+    assert loaded.priors == network.priors and same(network, loaded)
+    parameters = [cost(small(name, flow=flow).float(), 12, 16, frames=3)["parameters"] for flow in ("own", "given")]
+    assert parameters[0] - parameters[1] == sum(parameter.numel() for parameter in models.create("spynet").parameters())
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -239,7 +308,7 @@ def test_every_frame_counts_and_every_parameter_is_used(name: str) -> None:
     network = small(name).train()
     clip, *priors = example(network)
     clip.requires_grad_()
-    restored = network(clip, *priors)
+    restored = call(network, [clip, *priors])
     (restored if network.window else restored[:, 1]).square().mean().backward()
     assert clip.grad is not None and clip.grad[0].flatten(1).any(1).all()
     unused = [key for key, parameter in network.named_parameters() if parameter.grad is None]
@@ -336,6 +405,29 @@ def test_what_is_moved_is_restored_moved(name: str, axis: int) -> None:
 
 
 # ---------------------------------------------------------------- time
+
+
+def whole_clip(network: Network, inputs: list[Tensor]) -> Tensor:
+    """All frames of a clip, (T, 3, H, W), also by a network that restores the middle of a window."""
+    if network.window is None:
+        return run(network, inputs)[0]
+    around = [neighbours(t, network.window, inputs[0].shape[1]) for t in range(inputs[0].shape[1])]
+    return torch.cat([run(network, [x[:, window] for x in inputs]) for window in around])
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_frames_depend_on_those_ahead_as_far_as_lookahead_says(name: str) -> None:
+    network, t = small(name), 3
+    clip, *priors = (torch.cat(parts, dim=1) for parts in zip(*(example(network, seed=seed) for seed in range(3)), strict=True))
+    assert network.causal == (network.lookahead == 0) and clip.shape[1] >= 9
+    last = clip.shape[1] - 1 if network.lookahead is None else t + network.lookahead
+    expected = whole_clip(network, [clip, *priors])[t]
+    changed = clip.clone()
+    changed[:, last] = 1 - clip[:, last]
+    assert not torch.equal(whole_clip(network, [changed, *priors])[t], expected)
+    changed = clip.clone()
+    changed[:, last + 1 :] = 1 - clip[:, last + 1 :]
+    assert torch.equal(whole_clip(network, [changed, *priors])[t], expected)
 
 
 @torch.no_grad()

@@ -19,10 +19,10 @@ from scipy.ndimage import correlate
 from scipy.special import gamma
 
 from models.parts.resize import weight_matrix
+from pipelines import metrics
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import naturalness
-from pipelines.evaluation.metrics.naturalness import Pristine
+from pipelines.metrics import naturalness
+from pipelines.metrics.naturalness import Pristine
 
 torch.set_num_threads(1)
 
@@ -172,7 +172,7 @@ def test_the_variants_look_at_different_grey(shared_data: Path, weights: Path) -
 def test_values_are_stable(shared_data: Path, weights: Path) -> None:
     """In another process, with another number of threads."""
     program = (
-        "import sys, cv2, numpy, torch; from PIL import Image; from pipelines.evaluation import metrics\n"
+        "import sys, cv2, numpy, torch; from PIL import Image; from pipelines import metrics\n"
         "cv2.setNumThreads(2); torch.set_num_threads(2)\n"
         "y = metrics.luma(numpy.asarray(Image.open(sys.argv[1]).convert('RGB')))\n"
         "print(repr(metrics.get('niqe').build('cpu').add(y, y)))"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import yaml
 
 from pipelines.errors import VSRError
 from pipelines.runtime import lineage
-from pipelines.runtime.repro import repro
+from pipelines.runtime.repro import _side_by_side, repro
 
 GRAPH = """
 stages:
@@ -44,13 +46,26 @@ stages:
       cmd: echo ${item} > net_${item}
       deps: [work.py]
       outs: ["net_${item}"]
-  evaluate:
+  restore:
     matrix:
       method: [first, second]
       degradation: [x2, x4]
-    cmd: mkdir -p results && cp net_${item.method} results/${item.method}_${item.degradation}
+    cmd: cp net_${item.method} restored_${item.method}_${item.degradation}
     deps: ["net_${item.method}"]
+    outs: ["restored_${item.method}_${item.degradation}"]
+  score:
+    matrix:
+      method: [first, second]
+      degradation: [x2, x4]
+    cmd: mkdir -p results && cp restored_${item.method}_${item.degradation} results/${item.method}_${item.degradation}
+    deps: ["restored_${item.method}_${item.degradation}"]
     outs: ["results/${item.method}_${item.degradation}"]
+  measure:
+    foreach: [first, second]
+    do:
+      cmd: mkdir -p results && cp net_${item} results/${item}_measured
+      deps: ["net_${item}"]
+      outs: ["results/${item}_measured"]
   report:
     cmd: cat results/* > report
     deps: [results]
@@ -61,6 +76,17 @@ import sys
 if sys.argv[2] == "13":
     sys.exit("error: thirteen.")
 print(*sys.argv[1:])
+"""
+SLOW = """
+import pathlib, sys, time
+from pipelines.faults import translate_errors
+path = pathlib.Path(f"working-{sys.argv[1]}")
+path.touch()
+try:
+    with translate_errors():
+        time.sleep(300)
+finally:
+    path.unlink()
 """
 
 
@@ -92,7 +118,7 @@ def locked(root: Path) -> dict[str, object]:
 def test_the_run_key_is_of_all_that_the_result_depends_on(root: Path) -> None:
     (root / "hr_one").write_text("one")
     first = lineage.stage("degrade@one-x2", root)
-    assert first.inputs.keys() == {"hr_one"} and first.params == {"degradations.x2": {"scale": "x2"}}
+    assert first.inputs.keys() == {"hr_one"} and first.params == {"params.yaml": {"degradations.x2": {"scale": "x2"}}}
     assert first.work.is_relative_to(root) and lineage.stage("degrade@one-x2", root) == first
     set_params(root, one=5, degradations=("x2", "x4", "x8"))  # nothing of this stage
     assert lineage.stage("degrade@one-x2", root).run_key == first.run_key
@@ -106,10 +132,69 @@ def test_the_run_key_is_of_all_that_the_result_depends_on(root: Path) -> None:
 
 
 def test_a_stage_that_dvc_cannot_identify(root: Path) -> None:
-    with pytest.raises(VSRError, match="dvc status"):
+    with pytest.raises(VSRError, match="has no such stage"):
         lineage.stage("degrade@three-x2", root)
     with pytest.raises(VSRError, match="hr_one is not there"):
         lineage.stage("degrade@one-x2", root)
+
+
+def test_what_was_edited_since_a_stage_began_is_told(root: Path) -> None:
+    (root / "hr_one").write_text("one")
+    begun = lineage.stage("degrade@one-x2", root)
+    lineage.verify(begun)
+    (root / "hr_one").touch()  # the same content
+    set_params(root, one=5)  # nothing of this stage
+    lineage.verify(begun)
+    set_params(root, one=5, degradations=("x4",))
+    with pytest.raises(VSRError, match="degrade@one-x2: dvc.yaml has no such stage"):
+        lineage.verify(begun)
+    (root / "params.yaml").write_text("corpora: {one: {value: 1}}\ndegradations: {x2: {scale: {by: 3, of: x2}}}\n")
+    (root / "hr_one").write_text("two")
+    with pytest.raises(
+        VSRError, match="params.yaml: degradations.x2.scale was 'x2' and now is nothing, .*x2.scale.by was nothing and now is 3"
+    ):
+        lineage.verify(begun)
+    with pytest.raises(VSRError, match="and 1 more.* `dvc repro degrade@one-x2` runs with the old inputs"):
+        lineage.verify(begun)
+    set_params(root)
+    begun.work.mkdir(parents=True)
+    (begun.work / "last.pt").touch()
+    with pytest.raises(VSRError, match=f"hr_one changed.* goes on with what is done, kept in .vsr/work/{begun.run_key}"):
+        lineage.verify(begun)
+    (root / "hr_one").unlink()
+    with pytest.raises(VSRError, match="hr_one is not there"):
+        lineage.verify(begun)
+    (root / "hr_one").write_text("one")
+    lineage.verify(begun)
+
+
+def test_outputs_of_a_stage_that_was_edited_are_taken_away(root: Path) -> None:
+    (root / "hr_one").write_text("one")
+    begun, out = lineage.stage("degrade@one-x2", root), root / "lr_one_x2"
+    out.write_text("made")
+    lineage.verify_outputs(begun)
+    assert out.exists()
+    (root / "hr_one").write_text("two")
+    with pytest.raises(VSRError, match="hr_one changed"):
+        lineage.verify_outputs(begun)
+    assert not out.exists()
+    out.mkdir()  # a store
+    with pytest.raises(VSRError, match="hr_one changed"):
+        lineage.verify_outputs(begun)
+    assert not out.exists()
+
+
+def test_code_that_is_edited_while_a_stage_imports_it_is_told(root: Path) -> None:
+    (root / "pipelines").mkdir()
+    (root / "pipelines/work.py").write_text("one = 1\n")
+    (root / "dvc.yaml").write_text("stages: {make: {cmd: 'true', deps: [pipelines, work.py]}}\n")
+    begun = lineage.stage("make", root)
+    changed = (root / "pipelines/work.py").stat().st_ctime
+    assert lineage.edited_since(begun, changed) == []
+    assert lineage.edited_since(begun, changed - 1) == ["pipelines/work.py"]
+    (root / "pipelines/work.py").write_text("one = 2\n")
+    with pytest.raises(VSRError, match="pipelines/work.py changed"):
+        lineage.verify(begun)
 
 
 def test_side_by_side_gives_the_lock_of_dvc_repro(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -145,17 +230,50 @@ def test_only_what_is_stale_and_asked_for_runs(root: Path, capsys: pytest.Captur
         repro(root, jobs=1, targets=["make@onne"])
 
 
-def test_a_method_is_made_evaluated_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dvc.yaml").write_text(METHODS)
     assert repro(root, jobs=2, targets=["first"])
-    assert set(locked(root)) == {"train@first", "evaluate@first-x2", "evaluate@first-x4", "report"}
-    assert (root / "report").read_text() == "first\n" * 2
+    assert set(locked(root)) == {
+        *("train@first", "measure@first", "report"),
+        *(f"{group}@first-{degradation}" for group in ("restore", "score") for degradation in ("x2", "x4")),
+    }
+    assert (root / "report").read_text() == "first\n" * 3
     capsys.readouterr()
     assert repro(root, jobs=2, targets=["first"])
     assert capsys.readouterr().out == "Everything is up to date.\n"
     (root / "report").unlink()
     assert repro(root, jobs=2, targets=["first", "train@second"])
-    assert (root / "report").read_text() == "first\n" * 2 and set(locked(root)) >= {"report", "train@second"}
-    assert not any(stage.startswith("evaluate@second") for stage in locked(root))
+    assert (root / "report").read_text() == "first\n" * 3 and set(locked(root)) >= {"report", "train@second"}
+    assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])
+
+
+def test_nothing_runs_beside_a_measurement() -> None:
+    both = ["measure@first", "train@second", "measure@second", "score@first-x2"]
+    assert _side_by_side(both, [], 3) == ["train@second", "score@first-x2"]  # the others first
+    assert _side_by_side(both, ["train@third"], 2) == ["train@second"]
+    assert _side_by_side(["measure@first"], ["train@third"], 2) == []
+    assert _side_by_side(["measure@first", "measure@second"], [], 2) == ["measure@first"]
+    assert _side_by_side(both, ["measure@third"], 4) == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_an_interruption_ends_the_stages_that_run(root: Path, stop: signal.Signals) -> None:
+    """The command alone gets the signal; its stages end by theirs, and clean up."""
+    (root / "work.py").write_text(SLOW)
+    command = [
+        sys.executable,
+        "-c",
+        "from pathlib import Path; from pipelines.faults import translate_errors; from pipelines.runtime.repro import repro\n"
+        "with translate_errors(): repro(Path.cwd(), 2)",
+    ]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while len(list(root.glob("working-*"))) < 2:
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            time.sleep(0.05)
+        process.send_signal(stop)
+        shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in shown and shown.splitlines()[-1].startswith("interrupted: ")
+    assert not list(root.glob("working-*")) and not (root / "dvc.lock").exists()

@@ -19,7 +19,7 @@ from pipelines.clips.parallax import images, textures
 from pipelines.clips.parallax.scene import Camera, Ellipse, Endless, Polygon, Rectangle, Scene, Shape, facing
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.params import Parallax, Split
+from pipelines.params import Parallax, Rendered, Split
 
 SPEC = Parallax(
     kind="parallax",
@@ -424,6 +424,74 @@ def test_store_keeps_the_truth(tmp_path: Path) -> None:
 
 def test_rays_of_a_pixel_are_spread_evenly() -> None:
     for axis in (0, 1):
-        steps = np.diff(sorted(offset[axis] for offset in images.OFFSETS))
-        np.testing.assert_allclose(steps, images.APERTURE / images.SAMPLES)
-        assert abs(sum(offset[axis] for offset in images.OFFSETS)) < 1e-12
+        steps = np.diff(sorted(offset[axis] for offset in images.LENS.offsets))
+        np.testing.assert_allclose(steps, images.LENS.aperture / 6)
+        assert abs(sum(offset[axis] for offset in images.LENS.offsets)) < 1e-12
+    assert images.POINT.offsets == ((0.0, 0.0),)
+
+
+# ---------------------------------------------------------------- rendered at LR size
+
+
+def small(scale: float, **changes: int) -> Parallax:
+    return SPEC.model_copy(update={"frames": 2, "rendered": Rendered(scale=scale), **changes})
+
+
+@pytest.mark.parametrize("scale", [3, 4.5, 8])
+def test_sizes_at_any_scale(scale: float) -> None:
+    spec = small(scale, height=60, width=100)
+    height, width = int(60 / scale), int(100 / scale)
+    first, _ = parallax.rendered(spec, "train_000_dolly")
+    assert all(array.shape[:2] == (height, width) for array in first.values())
+    assert parallax.covered(spec) == (round(height * scale), round(width * scale))
+    assert {name: array.dtype for name, array in first.items()} == {
+        name: array.dtype for name, array in next(parallax.render(spec, "train_000_dolly")).items()
+    }
+    with pytest.raises(VSRError, match="60x100 at scale 80|100x60 at scale 80"):
+        parallax.rendered(small(80, height=60, width=100), "train_000_dolly")
+
+
+@pytest.mark.parametrize("name", ["train_001_pan", "test_001_zoom"])
+def test_buffers_at_a_third_are_those_at_the_middle_of_three_pixels(name: str) -> None:
+    """There the centres of LR pixels are centres of HR pixels; the sides are no multiples of three."""
+    spec = small(3, height=107, width=190)
+    for large, few in zip(parallax.render(spec, name), parallax.rendered(spec, name), strict=True):
+        height, width = few["depth"].shape
+        assert (height, width) == (35, 63)
+
+        def middle(column: str, frame: dict[str, np.ndarray] = large) -> np.ndarray:
+            return frame[column][1::3, 1::3][:35, :63]
+
+        # A centre that lies on a silhouette may fall to either side of it by rounding.
+        same = few["ids"] == middle("ids")
+        assert same.mean() > 0.999
+        np.testing.assert_allclose(few["depth"][same], middle("depth")[same], rtol=1e-5)
+        np.testing.assert_array_equal(few["normals"][same], middle("normals")[same])
+        for way in ("forward", "backward"):
+            np.testing.assert_allclose(few[f"flow_{way}"][same], middle(f"flow_{way}")[same] / 3, atol=1e-4)
+            # Beyond the outermost centres of LR, HR still has a pixel.
+            x, y = target(few[f"flow_{way}"])
+            within = same & (x >= 0) & (x <= 62) & (y >= 0) & (y <= 34)
+            assert (few[f"occlusion_{way}"] == middle(f"occlusion_{way}"))[within].mean() > 0.999
+            assert few[f"occlusion_{way}"][~within & same].all()
+
+
+@pytest.mark.parametrize("name", ["train_000_dolly", "test_002_handheld"])
+def test_rendered_frames_look_as_reduced_ones_but_are_sampled_once(name: str) -> None:
+    spec = small(4)
+    large, few = next(parallax.render(spec, name)), next(parallax.rendered(spec, name))
+    for column in ("rgb", "albedo"):
+        mean = large[column].reshape(54, 4, 96, 4, 3).mean((1, 3))
+        flat = cv2.erode(inside(few, 1).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        difference = np.abs(few[column] - mean)
+        assert difference[flat].mean() < 8 and difference[~flat].mean() > 1.1 * difference[flat].mean()
+        assert difference[~flat].max() > 60  # silhouettes alias
+
+
+def test_rendered_flow_warps_one_frame_onto_the_other() -> None:
+    now, after = parallax.rendered(small(4), "train_000_dolly")
+    keep = ~now["occlusion_forward"] & inside(now, 1)
+    x, y = target(now["flow_forward"])
+    grey, other = now["rgb"].mean(2), after["rgb"].mean(2)
+    still = np.abs(other - grey)[keep].mean()
+    assert np.abs(sample(other, x, y) - grey)[keep].mean() < 0.5 * still

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipelines import metrics, weights
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import perceptual
-from pipelines.evaluation.metrics.perceptual import (
+from pipelines.metrics import perceptual
+from pipelines.metrics.perceptual import (
     BACKBONES,
     METRICS,
     Frechet,
@@ -33,7 +33,6 @@ from pipelines.evaluation.metrics.perceptual import (
     inception,
     lpips,
 )
-from pipelines.priors import weights
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 NETS: list[Net] = ["squeeze", "alex", "vgg"]

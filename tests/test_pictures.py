@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
-from pipelines.priors import flows, picture, weights
+from pipelines.priors import flows, picture
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from stages import flows as flows_stage
@@ -150,8 +150,8 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     stage = Stage("masks@toy", "0123456789abcdef", {"data/lr/toy/bi_x4": DIGEST}, {}, tmp_path / "work")
-    entry = params.Masks(frames="lr/toy/bi_x4", model=FELZENSZWALB)
-    with pytest.raises(RuntimeError), tracked(stage, entry, weights.provenance(FELZENSZWALB)):
+    entry = params.OfFrames(prior="segments", frames="lr/toy/bi_x4")
+    with pytest.raises(RuntimeError), tracked(stage, "masks", entry, weights.provenance(FELZENSZWALB)):
         raise RuntimeError
     client = MlflowClient(where)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -160,7 +160,7 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     assert [run.info.status for run in client.search_runs(of)] == ["FAILED"]
     pictures = {"orbit (1)": np.zeros((8, 9, 3), np.uint8), "pan": np.zeros((8, 9, 3), np.uint8)}
     for shown in (["pan"], list(pictures), list(pictures)):
-        with tracked(stage, entry, weights.provenance(FELZENSZWALB)) as run:
+        with tracked(stage, "masks", entry, weights.provenance(FELZENSZWALB)) as run:
             run.metrics(0, {"masks_mean": 3.0})
             run.images(0, {name: pictures[name] for name in shown})
     (kept,) = client.search_runs(of)
@@ -181,9 +181,9 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
     # Flows of HR frames under the same name are another run.
     stage = Stage("flows@toy", "fedcba9876543210", {}, {}, tmp_path / "work")
     dis = params.Dis(backend="dis", preset="fast", enlarge=1)
-    with tracked(stage, params.Flows(frames="hr/toy", model=dis), weights.provenance(dis)):
+    with tracked(stage, "flows", params.OfFrames(prior="motion", frames="hr/toy"), weights.provenance(dis)):
         pass
-    (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flows'")
+    (other,) = client.search_runs(of, "tags.`vsr.prior` = 'flow'")
     assert other.info.run_name == "flows@toy" and "vsr.degradation" not in other.data.tags
     assert len(client.search_runs(of)) == 2
 
@@ -191,8 +191,8 @@ def test_a_prior_has_one_run(tmp_path: Path, where: str) -> None:
 def test_without_mlflow_it_ends_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     stage = Stage("masks@toy", "0123456789abcdef", {}, {}, tmp_path / "work")
-    entry = params.Masks(frames="hr/toy", model=FELZENSZWALB)
-    with pytest.raises(VSRError, match="no MLflow server answers"), tracked(stage, entry, {}):
+    entry = params.OfFrames(prior="segments", frames="hr/toy")
+    with pytest.raises(VSRError, match="no MLflow server answers"), tracked(stage, "masks", entry, {"backend": "felzenszwalb"}):
         raise AssertionError
     assert tracking.uri() == "http://127.0.0.1:9"
 

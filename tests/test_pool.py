@@ -25,11 +25,13 @@ def cluster() -> Iterator[None]:
 
 
 class Paint:
-    """Makes a clip of noise; the job says what goes wrong: `("die", file)` kills the process once."""
+    """Makes a clip of noise; the job says what goes wrong: `die` names a file that says that it was killed, `exit_at` the
+    result at which it ends its process unless the file `exited` is there."""
 
     def __call__(self, job: dict[str, Any]) -> Iterator[list[Frame] | ClipAttributes]:
         random = np.random.default_rng(job["seed"])
         for index in range(job.get("frames", 4)):
+            self.exit(job, index)
             if index == 2 and job.get("raise"):
                 raise VSRError(job["raise"])
             if index == 2 and "die" in job and not Path(job["die"]).exists():
@@ -39,7 +41,14 @@ class Paint:
                 with Path(job["log"]).open("a") as log:
                     log.write(f"{job['seed']}\n")
             yield [{"rgb": random.integers(0, 256, (16, 16, 3), np.uint8)}]
+        self.exit(job, 4)
         yield ClipAttributes(split="test", fps=25, height=16, width=16)
+
+    def exit(self, job: dict[str, Any], index: int) -> None:
+        if job.get("exit_at") == index and not Path(job["exited"]).exists():
+            if Path(job["exited"]).parent.is_dir():
+                Path(job["exited"]).touch()
+            os._exit(1)
 
 
 def _build(jobs: dict[str, Any], folder: Path) -> Store:
@@ -84,6 +93,62 @@ def test_several_failures_are_all_told(tmp_path: Path) -> None:
     jobs = {name: {"seed": 0, "raise": f"{name} is bad."} for name in ("a", "b", "c")}
     with pytest.raises(VSRError, match=r"3 of 3 clips failed(?s:.*)a: a is bad\.(?s:.*)c: c is bad\."):
         _build(jobs, tmp_path)
+
+
+class Mortal:
+    """A factory of `Paint` that ends its process while it is unpickled, once: as the actor starts."""
+
+    def __init__(self, died: Path) -> None:
+        self.died = died
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__dict__ = state
+        if not self.died.exists():
+            self.died.touch()
+            os._exit(1)
+
+    def __call__(self) -> Paint:
+        return Paint()
+
+
+def test_actors_that_end_in_any_phase_are_replaced(tmp_path: Path) -> None:
+    jobs: dict[str, Any] = {f"clip{seed}": {"seed": seed} for seed in range(4)}
+    _build(jobs, tmp_path / "undisturbed")
+    phases = {"clip0": 0, "clip1": 2, "clip2": 4, "clip3": None}  # before the first result, in the middle, after the last frame
+    for clip, phase in phases.items():
+        jobs[clip] |= {"exit_at": phase, "exited": str(tmp_path / clip)}
+    outputs: dict[str, storing.Output] = {"out": (tmp_path / "disturbed" / "store", None)}
+    storing.build(jobs, Mortal(tmp_path / "start"), outputs, tmp_path / "work", label="paint")
+    assert all((tmp_path / name).exists() for name in ("start", "clip0", "clip1", "clip2"))
+    assert _bytes(tmp_path / "undisturbed" / "store") == _bytes(tmp_path / "disturbed" / "store")
+
+
+class Unpicklable:
+    """A factory that no actor can have."""
+
+    def __setstate__(self, state: object) -> None:
+        raise ModuleNotFoundError("No module named 'of_the_driver'")
+
+    def __init__(self) -> None:
+        self.state = 1
+
+    def __call__(self) -> Paint:
+        return Paint()
+
+
+def test_a_clip_that_kills_its_workers_fails_and_the_others_do_not(tmp_path: Path) -> None:
+    jobs: dict[str, Any] = {"bad": {"seed": 0, "exit_at": 1, "exited": "/dev/null/never"}, "good": {"seed": 1}}
+    with pytest.raises(
+        VSRError, match=r"clip 'bad' failed \(1 others are done\): its worker died 3 times, at last by ActorDiedError"
+    ):
+        _build(jobs, tmp_path)
+
+
+def test_where_no_actor_starts_all_clips_fail(tmp_path: Path) -> None:
+    with pytest.raises(
+        VSRError, match=r"2 of 2 clips failed \(0 others are done\): no worker starts.*No module named 'of_the_driver'"
+    ):
+        pool.run({"a": {}, "b": {}}, Unpicklable(), Refuses(), label="paint")
 
 
 class Refuses:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from skimage import data
 
 from models.parts.resize import imresize
+from pipelines.cli import preview
 from pipelines.clips.images import read_png, write_png
-from pipelines.degradations import preview
 
 TILE, GAP, MARGIN = preview.TILE, preview.GAP, preview.MARGIN
 

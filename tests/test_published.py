@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import metrics as registry
 from pipelines.clips.layouts import vimeo90k
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics as registry
 from pipelines.params import load as load_params
 from pipelines.report import published
 from pipelines.report.published import Published, beside, headline, load

@@ -5,68 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
+import choices
 import pytest
-import yaml
+from project import Project, clone, stage_process, wait_for
 
+from pipelines import results
 from pipelines.clips.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for the whole graph
-
-
-class Project:
-    """A clone with params of its own, and the commands that a user would give in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("VSR_", "RAY_", "MLFLOW_"))}
-        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment["PYTHONPATH"] = str(root)
-
-    def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        path = self.root / "params.yaml"
-        loaded = yaml.safe_load(path.read_text())
-        edit(loaded)
-        path.write_text(yaml.safe_dump(loaded, sort_keys=False))
-
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            cwd=self.root,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        process = self.start(*command, **environment)
-        output, _ = process.communicate(timeout=1100)
-        assert process.returncode == status, output
-        return output
-
-    def locked(self) -> dict[str, dict[str, str]]:
-        """The outputs' hashes by stage."""
-        stages = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
-        return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
-
-    def runs(self) -> list[tuple[str, str]]:
-        """MLflow's runs: name and run key."""
-        with sqlite3.connect(self.root / "mlflow.db") as database:
-            query = "SELECT runs.name, tags.value FROM runs JOIN tags USING (run_uuid) WHERE tags.key = 'vsr.run_key'"
-            return sorted(database.execute(query).fetchall())
 
 
 def stages_run(output: str) -> set[str]:
@@ -94,40 +47,31 @@ def tiny(params: dict[str, Any]) -> None:
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
     params["starts"] = {"spynet_parallax": start}
     start["training"] |= {"iterations": 2, "batch": 2, "crop": 32, "validate_every": 2}
-    made = {"profile": "small", "corpus": "parallax", "start": "spynet_parallax"}
-    pair = {**made, "degradation": "bi_x4"}
-    params["experiments"] = {"basicvsr_bi": {**pair, "method": "basicvsr"}}
+    made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "prior": "none", "start": "spynet_parallax"}
+    params["experiments"] = {
+        "basicvsr_bi": {**made, "method": "basicvsr"},
+        "seem": {**made, "method": "seem_basicvsr", "prior": "segments", "start": "both"},
+        "dcgu": {**made, "method": "basicvsr_dcgu", "degradation": "in_step", "start": "scratch"},
+    }
     params["joins"] = {"both": {"first": "spynet_parallax", "second": "basicvsr_bi"}}
-    params["guided"] = {"seem": {**pair, "method": "seem_basicvsr", "masks": "parallax_bi_x4", "start": "both"}}
-    params["any_scale"] = {"dcgu": {**made, "method": "basicvsr_dcgu", "start": "scratch"}}
-    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published"}}
-    for prior in ("masks", "flows"):
-        params[prior] = {"parallax_bi_x4": params[prior]["parallax_bi_x4"]}
+    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
     params["degradations"] = ["bi_x4", "bi_x2_5"]
-    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "window": 100, "overlap": 10}
-    pairs = {"degradations": ["bi_x4"], "guided": ["bi_x4"], "any_scale": ["bi_x2_5"]}
-    params["tests"] = {"corpora": {"parallax": test}, **pairs}
+    test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "passes": {"window": 100, "overlap": 10}}
+    params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4", "bi_x2_5"]}
     methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
-    shown = {"title": "All", "methods": methods, "corpora": ["parallax"], "degradations": ["bi_x4", "bi_x2_5"]}
+    shown = {
+        "title": "All",
+        "methods": methods,
+        "corpora": ["parallax"],
+        "degradations": ["bi_x4", "bi_x2_5"],
+        "metrics": ["psnr", "ssim"],
+    }
     params["suites"] = {"all": shown}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
-    project = Project(root)
-    project.change(tiny)
-    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    project.run("git", "init", "--quiet")
-    project.run("git", "add", "--all")
-    project.run("git", *identity, "commit", "--quiet", "--message", "clone")
+    project = clone(tmp_path_factory.mktemp("clone"), tiny)
     project.run("vsr", "repro", "--jobs", "2")
     return project
 
@@ -135,7 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 EVALUATED = {
     "basicvsr_bi": ["bi_x4"],
     "seem": ["bi_x4"],
-    "dcgu": ["bi_x2_5"],
+    "dcgu": ["bi_x4", "bi_x2_5"],
     "bicubic": ["bi_x4", "bi_x2_5"],
 }
 
@@ -148,8 +92,15 @@ def test_every_layer_has_left_its_mark(project: Project) -> None:
             assert metrics["applicable"] and metrics["protocols"]["y"]["frames"] == 6, (method, degradation)
         assert f'<tr data-method="{method}">' in page
     evaluated = [f"{method} on parallax/{each}" for method, degradations in EVALUATED.items() for each in degradations]
-    networks, priors = ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"], ["flows@parallax_bi_x4", "masks@parallax_bi_x4"]
-    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *priors, "report"}
+    networks, priors = (
+        ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"],
+        ["flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4"],
+    )
+    measured = [f"{method} on parallax" for method in EVALUATED]
+    assert {name for name, _ in project.runs()} == {*networks, *evaluated, *measured, *priors, "report"}
+    for method in EVALUATED:
+        cost, timing = results.read_measured(project.root / "results" / method / "parallax" / "_measured")
+        assert cost and timing and cost.lr == timing.lr == (16, 24)
     assert not list((project.root / ".vsr" / "work").iterdir())
 
 
@@ -159,7 +110,7 @@ def test_networks_say_what_they_began_with_and_what_guided_them(project: Project
     )
     assert [part["name"] for part in joined["parts"]] == ["spynet_parallax", "basicvsr_bi"]
     assert any("spynet_parallax" in note and "basicvsr_bi" in note for note in guided["notes"])
-    assert guided["masks_model"]["backend"] == "felzenszwalb"
+    assert guided["prior"]["model"]["backend"] == "felzenszwalb"
     assert free["trained_on"] == "parallax/any scale (1 to 4)" and "its spynet begins at random" in free["notes"]
     assert not any("begins with" in note for note in free["notes"])
 
@@ -172,14 +123,17 @@ def test_what_stages_side_by_side_left_is_up_to_date_for_dvc(project: Project) -
 
 
 def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(project: Project, tmp_path: Path) -> None:
-    stage, path = "evaluate_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
+    stage, path = "score_baseline@bicubic-parallax-bi_x4", project.root / "results/bicubic/parallax/bi_x4/metrics.json"
     params, plain = (project.root / "params.yaml").read_bytes(), json.loads(path.read_text())
 
     def measure(*metrics: str) -> None:
         project.change(lambda params: params["tests"]["corpora"]["parallax"].update(metrics=list(metrics)))
 
     measure("psnr", "niqe", "tof_farneback")
-    shown = project.run("dvc", "repro", "--single-item", stage, XDG_CACHE_HOME=str(tmp_path))
+    changed = json.loads(project.run("dvc", "status", "--json"))
+    assert {name.partition("@")[0] for name in changed} == {"score", "score_guided", "score_any_scale", "score_baseline"}
+    shown = project.run("dvc", "repro", stage, XDG_CACHE_HOME=str(tmp_path))
+    assert stages_run(shown) == {stage}  # nothing is restored
     found = json.loads(path.read_text())["protocols"]
     (clip,) = found["y"]["clips"]
     assert found["y"]["metrics"]["psnr"] == plain["protocols"]["y"]["metrics"]["psnr"]
@@ -206,7 +160,7 @@ def test_outputs_name_no_machine(project: Project) -> None:
 
 
 def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
-    data = ["ingest@parallax", "masks@parallax_bi_x4", "flows@parallax_bi_x4"]  # degrade is below
+    data = ["ingest@parallax", "masks@segments_parallax_bi_x4", "flows@motion_parallax_bi_x4"]  # degrade is below
     before = {name: project.locked()[name] for name in data}
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *data, VSR_WORKERS="1")
     assert {name: project.locked()[name] for name in data} == before
@@ -214,56 +168,56 @@ def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
 
 def test_a_new_degradation_line_runs_only_its_stages(project: Project) -> None:
     project.change(lambda params: params["degradations"].append("realworld_x4"))  # everything is random in it
-    added = {"degrade@parallax-realworld_x4", "evaluate_baseline@bicubic-parallax-realworld_x4"}
-    assert stages_run(project.run("dvc", "repro")) == {*added, "report"}
+    assert stages_run(project.run("dvc", "repro")) == {"degrade@parallax-realworld_x4"}
     assert Store(project.root / "data/lr/parallax/realworld_x4").split("test")[0].attributes.width == 24
 
 
-def _stage_process(process: subprocess.Popen[str], module: str) -> psutil.Process:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            try:
-                if child.cmdline()[1:3] == ["-m", module]:
-                    return child
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        time.sleep(0.05)
-    raise AssertionError(f"{module} did not start")
+MANY = 12
 
 
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.01)
-
-
-def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
-    name, clips = "degrade@many-realworld_x4", 12
-
-    def add(params: dict[str, Any]) -> None:
-        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": clips}, "height": 128, "width": 192}
-
-    project.change(add)
-    project.run("dvc", "repro", "ingest@many")
-    work = project.root / ".vsr" / "work"
+def _killed_and_resumed(project: Project, name: str, finished: str, out: str) -> None:
+    """A stage over `MANY` clips is killed, goes on without those that are `finished` in its work folder, and leaves the bytes
+    that it leaves undisturbed."""
 
     def done() -> int:
-        return len(list(work.glob("*/lr/*.json")))
+        return len(list((project.root / ".vsr" / "work").glob(finished)))
 
     process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
-    _wait_for(lambda: done() >= 3, process)
-    _stage_process(process, "stages.degrade").send_signal(signal.SIGKILL)
+    wait_for(lambda: done() >= 3, process)
+    stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
-    assert process.returncode != 0 and 3 <= kept < clips
-    assert not (project.root / "data/lr/many/realworld_x4").exists()
+    assert process.returncode != 0 and 3 <= kept < MANY
+    assert not (project.root / out).exists()
     output = project.run("dvc", "repro", "--single-item", name)
-    assert f"/{clips - kept} clips" in output
+    assert f"/{MANY - kept} clips" in output
     resumed = project.locked()[name]
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
     assert project.locked()[name] == resumed
+
+
+def test_a_killed_degrade_stage_goes_on_and_ends_with_the_same_bytes(project: Project) -> None:
+    def add(params: dict[str, Any]) -> None:
+        params["corpora"]["many"] = {**params["corpora"]["parallax"], "clips": {"test": MANY}, "height": 128, "width": 192}
+
+    project.change(add)
+    project.run("dvc", "repro", "ingest@many")
+    _killed_and_resumed(project, "degrade@many-realworld_x4", "*/lr/*.json", "data/lr/many/realworld_x4")
+
+
+def test_killed_restore_and_score_stages_go_on_and_end_with_the_same_bytes(project: Project) -> None:
+    before = (project.root / "params.yaml").read_bytes()
+
+    def add(params: dict[str, Any]) -> None:
+        params["tests"]["corpora"]["many"] = params["tests"]["corpora"]["parallax"]
+
+    project.change(add)
+    try:
+        pair = "bicubic-many-realworld_x4"
+        _killed_and_resumed(project, f"restore_baseline@{pair}", "*/restored/*.json", "data/restored/bicubic/many/realworld_x4")
+        _killed_and_resumed(project, f"score_baseline@{pair}", "*/scored-*/*.pickle", "results/bicubic/many/realworld_x4")
+    finally:
+        (project.root / "params.yaml").write_bytes(before)
 
 
 def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> None:
@@ -277,8 +231,8 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 
     project.change(add)
     process = project.start("dvc", "repro", "--single-item", name)
-    _wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
-    _stage_process(process, "stages.train").send_signal(signal.SIGKILL)
+    wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
+    stage_process(process, "stages.train").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode != 0
     output = project.run("dvc", "repro", "--single-item", name)
@@ -294,7 +248,7 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
     [
         (
             lambda params: params["recipes"].update(bi_x4=[{"op": "bicubic", "scale": 0}]),
-            "'recipes.bi_x4.0.scale' is 0",
+            "recipes/degradations.yaml: 'bi_x4.0.scale' is 0",
         ),
         (lambda params: params["corpora"]["parallax"].update(widht=96), "did you mean 'width'?"),
     ],
@@ -302,13 +256,13 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 def test_bad_params_end_the_stage_with_one_sentence(
     project: Project, edit: Callable[[dict[str, Any]], None], sentence: str
 ) -> None:
-    before = (project.root / "params.yaml").read_text()
+    before = choices.shipped(project.root)
     project.change(edit)
     try:
         output = project.run(sys.executable, "-m", "stages.degrade", "--corpus", "parallax", "--degradation", "bi_x4", status=1)
         assert sentence in output and "Traceback" not in output and len(output.strip().splitlines()) == 1
     finally:
-        (project.root / "params.yaml").write_text(before)
+        choices.put(project.root, before)
 
 
 def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> None:
@@ -319,8 +273,8 @@ def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> 
     project.run("dvc", "checkout", name)
 
 
-def test_a_method_by_its_name_is_evaluated_and_reported(project: Project) -> None:
+def test_a_method_by_its_name_is_tested_and_reported(project: Project) -> None:
     output = project.run("vsr", "repro", "--jobs", "2", "longer")
-    assert "[evaluate@longer-parallax-bi_x4] done" in output and "@many" not in output
+    assert "[score@longer-parallax-bi_x4] done" in output and "[measure@longer-parallax] done" in output and "@many" not in output
     shown = (project.root / "report/results.csv").read_text()
     assert "longer" in shown and "bicubic,parallax,bi_x4" in shown

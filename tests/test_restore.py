@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,21 @@ import models
 from models import Network
 from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
-from pipelines import params
+from pipelines import metrics, params, results
 from pipelines.clips import video
-from pipelines.clips.store import ClipAttributes, ClipWriter, assemble
+from pipelines.clips.images import decode_png
+from pipelines.clips.levels import to_frame, to_tensor
+from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.degradations import recipes
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
-from pipelines.evaluation.cost import cost
-from pipelines.evaluation.evaluate import ClipResult, Evaluate, evaluate_clip, timing, write_inapplicable, write_results
-from pipelines.evaluation.restore import quantise, restore, to_tensor, windows
-from pipelines.evaluation.score import Row
+from pipelines.evaluation.clips import Clip, ClipResult, Score, result, score
+from pipelines.evaluation.profiles import most_active_row
+from pipelines.evaluation.protocols import get
+from pipelines.params import Passes
+from pipelines.restoring.clips import Restore
+from pipelines.restoring.cost import cost
+from pipelines.restoring.restore import restore, windows
+from pipelines.results import FrameValue, Restored, Result
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -113,7 +117,7 @@ def test_a_clip_that_fits_is_restored_in_one_pass() -> None:
         whole = network(to_tensor(clip)[None])[0]
     for window in (5, 6, 50):
         restored = list(restore(network, clip, window=window, overlap=2))
-        assert all(np.array_equal(one, quantise(other)) for one, other in zip(restored, whole, strict=True))
+        assert all(np.array_equal(one, to_frame(other)) for one, other in zip(restored, whole, strict=True))
 
 
 def test_windows_of_a_recurrent_network_give_the_frames_of_its_passes() -> None:
@@ -127,7 +131,7 @@ def test_windows_of_a_recurrent_network_give_the_frames_of_its_passes() -> None:
 
 def test_quantisation_clips_and_rounds() -> None:
     values = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.0, 1.7]).view(1, 1, 7).expand(3, 1, 7)
-    assert quantise(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
+    assert to_frame(values)[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
 
 
 class Faulty(Spy):
@@ -149,11 +153,6 @@ def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(VSRError, match="^restored frame 7 has values that are not finite numbers"):
         for given_, _ in enumerate(restored):
             assert given_ < 7
-    hr = [frame.repeat(2, 0).repeat(2, 1) for frame in numbered(9, 8, 8)]
-    with pytest.raises(VSRError, match="^clip 'c': restored frame 7 has values"):
-        evaluate_clip(
-            Faulty(7, value), hr, numbered(9, 8, 8), "c", 9, [protocols.get("y")], BOTH, row=3, fps=25, window=5, overlap=1
-        )
 
 
 def test_restoring_does_not_leak_its_inference_mode() -> None:
@@ -195,8 +194,8 @@ def test_a_mirrored_clip_by_hand() -> None:
         alone = network(x)[0]
     found = list(restore(network, clip, window=5, overlap=0, mirrored=True))
     for t, frame in enumerate(found):
-        assert np.array_equal(frame, quantise((both[t] + both[9 - t]) / 2))
-    assert any(not np.array_equal(frame, quantise(other)) for frame, other in zip(found, alone, strict=True))
+        assert np.array_equal(frame, to_frame((both[t] + both[9 - t]) / 2))
+    assert any(not np.array_equal(frame, to_frame(other)) for frame, other in zip(found, alone, strict=True))
 
 
 def test_a_mirrored_clip_is_shown_forwards_and_backwards() -> None:
@@ -236,13 +235,13 @@ def test_a_window_is_not_mirrored() -> None:
 def test_a_size_that_is_given(size: tuple[int, int]) -> None:
     clip = noise(3, 3, 8, 11)
     found = list(restore(models.create("bicubic"), clip, window=2, overlap=0, size=size))
-    assert all((one == quantise(imresize_to(to_tensor([lr])[0], size))).all() for one, lr in zip(found, clip, strict=True))
+    assert all((one == to_frame(imresize_to(to_tensor([lr])[0], size))).all() for one, lr in zip(found, clip, strict=True))
     torch.manual_seed(0)
     network = models.create("basicvsr_liif", channels=4, blocks=1, hidden=8)
     with torch.no_grad():
         whole = network(to_tensor(clip)[None], size=size)[0]
     found = list(restore(network, clip, window=3, overlap=0, size=size))
-    assert all(np.array_equal(one, quantise(other)) for one, other in zip(found, whole, strict=True))
+    assert all(np.array_equal(one, to_frame(other)) for one, other in zip(found, whole, strict=True))
     with pytest.raises(VSRError, match="basicvsr enlarges 4 times and to no other size"):
         list(restore(small(), clip, window=3, overlap=0, size=size))
 
@@ -260,7 +259,7 @@ class Guided(Network):
         self.min_frames = window or 1
         self.passes = 0
 
-    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor) -> Tensor:
         self.passes += 1
         count, frames, _, height, width = clip.shape
         assert masks.shape == (count, frames, 8, height, width) and masks.dtype == clip.dtype
@@ -282,7 +281,7 @@ def bits_of(frames: list[np.ndarray], kind: type = np.bool_) -> Iterator[np.ndar
 )
 def test_priors_go_where_their_frames_go(how: dict[str, Any], window: int | None, kind: type) -> None:
     clip, network = noise(4, 9, 12, 18), Guided(window)
-    found = list(restore(network, clip, overlap=1, priors=[bits_of(clip, kind)], **how))
+    found = list(restore(network, clip, overlap=1, priors={"masks": bits_of(clip, kind)}, **how))
     assert all((one[::2, ::2] == frame).all() for one, frame in zip(found, clip, strict=True))
     assert network.passes >= 1
 
@@ -290,12 +289,17 @@ def test_priors_go_where_their_frames_go(how: dict[str, Any], window: int | None
 def test_priors_that_do_not_fit() -> None:
     clip = noise(5, 3, 8, 8)
     for network, priors, told in (
-        (Guided(), [], "guided takes masks of every frame beside the clip, but no kinds of priors are given"),
-        (Spy(), [bits_of(clip)], "spy takes nothing beside the clip, but 1 kinds of priors are given"),
-        (Guided(), [bits_of(clip[:2])], "its priors end after 2 frames"),
-        (Guided(), [bits_of([*clip, clip[0]])], "the clip ends after 3 frames"),
-        (Guided(), [bits_of([frame[1:] for frame in clip])], r"frame 0 is 8x8 but its prior is bool of shape \(8, 7, 8\)"),
-        (Guided(), [(bits.astype(float) for bits in bits_of(clip))], "its prior is float64"),
+        (Guided(), {}, "guided takes masks of every frame beside the clip, but is given nothing"),
+        (Guided(), {"flow": bits_of(clip)}, "guided takes masks of every frame beside the clip, but is given flow"),
+        (Spy(), {"masks": bits_of(clip)}, "spy takes nothing beside the clip, but is given masks"),
+        (Guided(), {"masks": bits_of(clip[:2])}, "its priors end after 2 frames"),
+        (Guided(), {"masks": bits_of([*clip, clip[0]])}, "the clip ends after 3 frames"),
+        (
+            Guided(),
+            {"masks": bits_of([frame[1:] for frame in clip])},
+            r"frame 0 is 8x8 but its prior is bool of shape \(8, 7, 8\)",
+        ),
+        (Guided(), {"masks": (bits.astype(float) for bits in bits_of(clip))}, "its prior is float64"),
     ):
         with pytest.raises(VSRError, match=told):
             list(restore(network, clip, window=9, overlap=0, priors=priors))
@@ -316,7 +320,7 @@ def test_published_cost_of_basicvsr() -> None:
 
 
 def test_cost_of_long_clips_is_that_of_counting_every_frame() -> None:
-    from pipelines.evaluation.cost import _count
+    from pipelines.restoring.cost import _count
 
     network = small().to("meta")
     total, _ = _count(network, 14, 20, 24, None)
@@ -389,52 +393,56 @@ def test_cost_of_too_short_a_clip() -> None:
         cost(Spy(3), 8, 8, frames=2)
 
 
-# ---------------------------------------------------------------- evaluation
+# ---------------------------------------------------------------- clips of a pair, restored and scored
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:
     height, width = (side // 4 * 4 for side in frame.shape[:2])
-    return quantise(imresize(to_tensor([frame[:height, :width]])[0].double(), 0.25))
+    return to_frame(imresize(to_tensor([frame[:height, :width]])[0].double(), 0.25))
+
+
+def clip_of(name: str, network: Network, hr: list[np.ndarray], lr: list[np.ndarray], count: int | None = None) -> Clip:
+    restored = restore(network, lr, window=3, overlap=1)
+    return Clip(name, restored, hr, lr, len(lr) if count is None else count, fps=25, row=3)
 
 
 @pytest.mark.parametrize(("clip", "psnr", "ssim"), [("calendar", 20.394, 0.5720), ("walk", 26.104, 0.7974)])
 def test_published_numbers_of_bicubic_on_vid4(clip: str, psnr: float, ssim: float, shared_data: Path) -> None:
     truth = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))]
-    lr = [shrink(frame) for frame in truth]
-    chosen = [protocols.get("vid4")]
-    found = evaluate_clip(models.create("bicubic"), truth, lr, clip, len(lr), chosen, BOTH, row=3, fps=25, window=10, overlap=0)
-    (score,) = found.scores
-    assert score.values["psnr"] == pytest.approx(psnr, abs=0.0006)
-    assert score.values["ssim"] == pytest.approx(ssim, abs=0.00006)
+    found = score(clip_of(clip, models.create("bicubic"), truth, [shrink(frame) for frame in truth]), [get("vid4")], BOTH)
+    (one,) = found.scores
+    assert one.values["psnr"] == pytest.approx(psnr, abs=0.0006)
+    assert one.values["ssim"] == pytest.approx(ssim, abs=0.00006)
 
 
 BOTH = {name: ["psnr", "ssim"] for name in ("rgb", "y", "vid4", "vimeo90k_slow")}
 NOTHING_SKIPPED: dict[str, dict[str, str]] = {"rgb": {}, "y": {}}
 
 
-def rows(result: ClipResult) -> list[Row]:
-    return [row for score in result.scores for row in score.rows]
+def values(result: ClipResult) -> list[FrameValue]:
+    return [value for one in result.scores for value in one.measured]
 
 
-def evaluate(clip: str, seed: int, count: int = 5, height: int = 26, width: int = 31) -> ClipResult:
+def picture(result: ClipResult, name: str) -> np.ndarray:
+    return decode_png(result.pictures[f"{name}.png"], name)
+
+
+def scored(clip: str, seed: int, count: int = 5, height: int = 26, width: int = 31) -> ClipResult:
     """Bicubic on noise whose sides are no multiples of four."""
     hr = noise(seed, count, height, width)
-    lr = [shrink(frame) for frame in hr]
-    chosen = [protocols.get("rgb"), protocols.get("y")]
-    return evaluate_clip(models.create("bicubic"), hr, lr, clip, count, chosen, BOTH, row=3, fps=25, window=3, overlap=1)
+    return score(clip_of(clip, models.create("bicubic"), hr, [shrink(frame) for frame in hr]), [get("rgb"), get("y")], BOTH)
 
 
-def test_evaluating_a_clip() -> None:
-    found = evaluate("c", 3)
+def test_scoring_a_clip() -> None:
+    found = scored("c", 3)
     hr = noise(3, 5, 26, 31)
-    enlarged = quantise(imresize(to_tensor([shrink(hr[2])])[0], 4))
+    enlarged = to_frame(imresize(to_tensor([shrink(hr[2])])[0], 4))
     error = (enlarged.astype(float) - hr[2][:24, :28]) ** 2
-    chosen = [row for row in rows(found) if (row["frame"], row["protocol"], row["metric"]) == (2, "rgb", "psnr")]
-    assert len(rows(found)) == 5 * 2 * 2
+    chosen = [one for one in values(found) if (one["frame"], one["protocol"], one["metric"]) == (2, "rgb", "psnr")]
+    assert len(values(found)) == 5 * 2 * 2 and found.frames == 5
     assert chosen[0]["value"] == pytest.approx(10 * np.log10(255**2 / error.mean()))
-    assert (found.frames, found.lr, found.device) == (5, (6, 7), "cpu") and found.seconds_per_frame > 0
-    assert np.array_equal(found.sample["restored"], enlarged) and np.array_equal(found.sample["bicubic"], enlarged)
-    assert np.array_equal(found.sample["truth"], hr[2][:24, :28]) and np.array_equal(found.sample["lr"], shrink(hr[2]))
+    assert np.array_equal(picture(found, "restored"), enlarged) and np.array_equal(picture(found, "bicubic"), enlarged)
+    assert np.array_equal(picture(found, "truth"), hr[2][:24, :28]) and np.array_equal(picture(found, "lr"), shrink(hr[2]))
 
 
 @pytest.mark.parametrize(
@@ -450,9 +458,7 @@ def test_evaluating_a_clip() -> None:
 )
 def test_clips_that_do_not_belong_together(hr: list[np.ndarray], lr: list[np.ndarray], counted: int, message: str) -> None:
     with pytest.raises(VSRError, match=message):
-        evaluate_clip(
-            models.create("bicubic"), hr, lr, "c", counted, [protocols.get("y")], BOTH, row=3, fps=25, window=9, overlap=0
-        )
+        score(clip_of("c", models.create("bicubic"), hr, lr, counted), [get("y")], BOTH)
 
 
 def make_store(
@@ -474,28 +480,52 @@ def shrunk(path: Path, hr: dict[str, list[np.ndarray]]) -> Path:
     return make_store(path, {name: [shrink(frame) for frame in frames] for name, frames in hr.items()}, crops)
 
 
-def test_worker(tmp_path: Path) -> None:
+def frames_of(worker: Restore, clip: str) -> list[np.ndarray]:
+    """What a worker restores; its last word is of which size."""
+    *batches, attributes = worker(clip)
+    found = [frame["rgb"] for batch in batches for frame in batch]  # type: ignore[union-attr]
+    assert isinstance(attributes, ClipAttributes) and (attributes.height, attributes.width) == found[0].shape[:2]
+    return found
+
+
+def saved(path: Path, network: Network) -> Path:
+    models.save(network, path)
+    return path
+
+
+def same(one: list[np.ndarray], other: Iterable[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_worker_restores_clips(tmp_path: Path) -> None:
     hr = {name: noise(seed, 4, 24, 28) for seed, name in enumerate(("a", "b"))}
-    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
-    network = small()
-    models.save(network, tmp_path / "model.safetensors")
-    both = ["psnr", "ssim"]
-    worker = Evaluate(tmp_path / "model.safetensors", *stores, ["y"], both, 10, 2)
-    (found,) = worker("b")
-    lr = [shrink(frame) for frame in hr["b"]]
-    expected = evaluate_clip(network, hr["b"], lr, "b", 4, [protocols.get("y")], BOTH, row=3, fps=25, window=10, overlap=2)
-    assert found.scores == expected.scores
-    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
-    (plain,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y", "rgb"], both, 10, 2)("a")
-    assert [score.protocol for score in plain.scores] == ["y", "rgb"]
+    lr, network = shrunk(tmp_path / "lr", hr), small()
+    worker = Restore(saved(tmp_path / "model.safetensors", network), lr, Passes(window=10, overlap=2))
+    assert same(frames_of(worker, "b"), restore(network, Store(lr).frames("b"), window=10, overlap=2))
     with pytest.raises(VSRError, match="unknown clip"):
         list(worker("c"))
     with pytest.raises(VSRError, match="does not exist"):
-        Evaluate(tmp_path / "none.safetensors", *stores, ["y"], both, 10, 2)
+        Restore(tmp_path / "none.safetensors", lr, Passes(window=10, overlap=2))
+    short = Restore(saved(tmp_path / "model.safetensors", models.create("edvr_m")), lr, Passes(window=10, overlap=2))
+    with pytest.raises(VSRError, match="^clip 'a': the clip has 4 frames but edvr_m needs 5"):
+        list(short("a"))
+
+
+def test_a_worker_scores_restored_clips(tmp_path: Path) -> None:
+    hr = {name: noise(seed, 4, 24, 28) for seed, name in enumerate(("a", "b"))}
+    lr, truth = shrunk(tmp_path / "lr", hr), make_store(tmp_path / "hr", hr)
+    made = {name: list(restore(models.create("bicubic"), Store(lr).frames(name), window=9, overlap=0)) for name in hr}
+    restored = make_store(tmp_path / "restored", made)
+    (found,) = Score(restored, truth, lr, ["y", "rgb"], ["psnr", "ssim"])("b")
+    row = most_active_row(hr["b"])
+    clip = Clip("b", made["b"], hr["b"], Store(lr).read("b"), 4, 25, row)
+    assert found == score(clip, [get("y"), get("rgb")], BOTH)
+    with pytest.raises(VSRError, match="unknown clip"):
+        list(Score(restored, truth, lr, ["y"], ["psnr"])("c"))
     with pytest.raises(VSRError, match="unknown protocol"):
-        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["yy"], both, 10, 2)
+        Score(restored, truth, lr, ["yy"], ["psnr"])
     with pytest.raises(VSRError, match="unknown metric"):
-        Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y"], ["psrn"], 10, 2)
+        Score(restored, truth, lr, ["y"], ["psrn"])
 
 
 def test_a_worker_scores_a_clip_by_the_protocols_that_take_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,21 +533,17 @@ def test_a_worker_scores_a_clip_by_the_protocols_that_take_it(tmp_path: Path, mo
     own = replace(metrics.get("psnr"), name="own", channel="rgb")
     monkeypatch.setitem(metrics.METRICS, "own", own)
     hr = {name: noise(seed, 7, 24, 28) for seed, name in enumerate(("slow", "fast"))}
-    stores = (
-        make_store(tmp_path / "hr", hr, {name: {"motion": name} for name in hr}),
-        shrunk(tmp_path / "lr", hr),
-    )
-    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
-    worker = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["vimeo90k_slow", "vimeo90k_t"], ["psnr", "own"], 10, 2)
+    truth = make_store(tmp_path / "hr", hr, {name: {"motion": name} for name in hr})
+    worker = Score(truth, truth, shrunk(tmp_path / "lr", hr), ["vimeo90k_slow", "vimeo90k_t"], ["psnr", "own"])
     ((slow,), (fast,)) = worker("slow"), worker("fast")
-    found = [[(score.protocol, score.frames, list(score.values)) for score in result.scores] for result in (slow, fast)]
+    found = [[(one.protocol, one.frames, list(one.values)) for one in result.scores] for result in (slow, fast)]
     assert found == [[("vimeo90k_slow", 1, ["psnr", "own"]), ("vimeo90k_t", 1, ["psnr"])], [("vimeo90k_t", 1, ["psnr"])]]
 
 
 @pytest.mark.parametrize(
     ("scale", "hr", "lr", "crop"), [(2.5, (26, 31), (10, 12), (25, 30)), (12, (250, 400), (20, 33), (240, 396))]
 )
-def test_a_worker_at_any_scale(
+def test_workers_at_any_scale(
     tmp_path: Path, scale: float, hr: tuple[int, int], lr: tuple[int, int], crop: tuple[int, int]
 ) -> None:
     """HR is cropped to what LR was made of: round(LR x scale)."""
@@ -527,140 +553,127 @@ def test_a_worker_at_any_scale(
     low = list(degraded)
     assert low[0].shape == (*lr, 3) and tuple(drawn["crop"]) == crop
     stores = make_store(tmp_path / "hr", {"c": frames}), make_store(tmp_path / "lr", {"c": low}, {"c": drawn})
-    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
-    (found,) = Evaluate(tmp_path / "bicubic.safetensors", *stores, ["arbitrary_scale"], ["psnr"], 10, 2)("c")
-    enlarged = [quantise(imresize_to(to_tensor([frame])[0], crop)) for frame in low]
-    values = [row["value"] for row in rows(found)]
+    worker = Restore(saved(tmp_path / "bicubic.safetensors", models.create("bicubic")), stores[1], Passes(window=10, overlap=2))
+    restored = make_store(tmp_path / "restored", {"c": frames_of(worker, "c")})
+    (found,) = Score(restored, *stores, ["arbitrary_scale"], ["psnr"])("c")
+    enlarged = [to_frame(imresize_to(to_tensor([frame])[0], crop)) for frame in low]
     cropped = [frame[: crop[0], : crop[1]] for frame in frames]
-    assert values == pytest.approx(
+    assert [one["value"] for one in values(found)] == pytest.approx(
         [metrics.psnr(a.astype(float), b.astype(float)) for a, b in zip(enlarged, cropped, strict=True)]
     )
-    assert found.lr == lr and all(found.sample[name].shape[:2] == crop for name in ("bicubic", "restored", "truth"))
-    (tmp_path / "film.mp4").write_bytes(found.film)
+    assert all(picture(found, name).shape[:2] == crop for name in ("bicubic", "restored", "truth"))
+    (tmp_path / "film.mp4").write_bytes(found.pictures["clip.mp4"])
     info = video.probe(tmp_path / "film.mp4")
     pane = min(crop[0], 240) // 2 * 2, min(crop[1], 320) // 2 * 2
     assert (info.frames, info.height, info.width) == (3, pane[0], 3 * pane[1])
 
 
 def test_a_worker_needs_to_know_what_lr_was_made_of(tmp_path: Path) -> None:
-    hr = {"c": noise(7, 2, 24, 28)}
-    stores = make_store(tmp_path / "hr", hr), make_store(tmp_path / "lr", {"c": [shrink(frame) for frame in hr["c"]]})
-    models.save(models.create("bicubic"), tmp_path / "bicubic.safetensors")
+    lr = make_store(tmp_path / "lr", {"c": noise(7, 2, 6, 7)})
+    worker = Restore(saved(tmp_path / "bicubic.safetensors", models.create("bicubic")), lr, Passes(window=10, overlap=2))
     with pytest.raises(VSRError, match="does not say which part of HR its clip 'c' was made of"):
-        list(Evaluate(tmp_path / "bicubic.safetensors", *stores, ["y"], ["psnr"], 10, 2)("c"))
+        list(worker("c"))
 
 
-def test_a_worker_mirrors_what_its_protocols_mirror(tmp_path: Path) -> None:
-    hr = {"c": noise(8, 7, 24, 28)}
-    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
-    network = small()
-    models.save(network, tmp_path / "model.safetensors")
-    low = [shrink(frame) for frame in hr["c"]]
-    for names, mirrored in ((["vimeo90k_t", "vimeo90k_rgb"], True), (["y"], False)):
-        (found,) = Evaluate(tmp_path / "model.safetensors", *stores, names, ["psnr"], 7, 0)("c")
-        expected = list(restore(network, low, window=7, overlap=0, mirrored=mirrored))[3]
-        assert np.array_equal(found.sample["restored"], expected)
-    with pytest.raises(VSRError, match="'vimeo90k_t' and 'y' cannot score the same restored clips"):
-        Evaluate(tmp_path / "model.safetensors", *stores, ["vimeo90k_t", "y"], ["psnr"], 7, 0)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_worker_mirrors_clips(tmp_path: Path, mirrored: bool) -> None:
+    lr, network = shrunk(tmp_path / "lr", {"c": noise(8, 7, 24, 28)}), small()
+    worker = Restore(saved(tmp_path / "model.safetensors", network), lr, Passes(window=7, overlap=0, mirrored=mirrored))
+    found, low = frames_of(worker, "c"), list(Store(lr).frames("c"))
+    assert same(found, restore(network, low, window=7, overlap=0, mirrored=mirrored))
+    assert not same(found, restore(network, low, window=7, overlap=0, mirrored=not mirrored))
 
 
 def test_a_worker_with_masks(tmp_path: Path) -> None:
-    hr = {"c": noise(9, 4, 48, 56)}
-    stores = make_store(tmp_path / "hr", hr), shrunk(tmp_path / "lr", hr)
-    low = [shrink(frame) for frame in hr["c"]]
+    lr = shrunk(tmp_path / "lr", {"c": noise(9, 4, 48, 56)})
+    low = list(Store(lr).frames("c"))
     masks = [np.stack([frame[..., 0] > level for level in range(20 + t, 200, 30)]) for t, frame in enumerate(low)]
     torch.manual_seed(0)
     network = models.create("seem_basicvsr", channels=4, blocks=1, upsample_channels=4)
     with torch.no_grad():  # as training does, so that masks matter
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    models.save(network, tmp_path / "model.safetensors")
     store = make_store(tmp_path / "masks", {"c": masks}, column="masks")
-    arguments: Any = (tmp_path / "model.safetensors", *stores, ["y"], ["psnr"], 10, 2)
-    (found,) = Evaluate(*arguments, masks=store)("c")
+    arguments: Any = (saved(tmp_path / "model.safetensors", network), lr, Passes(window=10, overlap=2))
+    found = frames_of(Restore(*arguments, prior=store), "c")
     padded = np.zeros((1, 4, 64, 12, 14), np.float32)
     for t, planes in enumerate(masks):
         padded[0, t, : len(planes)] = planes
     with torch.no_grad():
-        expected, without = (network(to_tensor(low)[None], torch.from_numpy(x))[0, 2] for x in (padded, 0 * padded))
-    assert np.array_equal(found.sample["restored"], quantise(expected))
-    assert not np.array_equal(found.sample["restored"], quantise(without))
+        expected, without = (network(to_tensor(low)[None], masks=torch.from_numpy(x))[0] for x in (padded, 0 * padded))
+    assert same(found, map(to_frame, expected)) and not same(found, map(to_frame, without))
     with pytest.raises(VSRError, match="seem_basicvsr is guided by masks of the LR frames"):
-        Evaluate(*arguments)
+        Restore(*arguments)
     other = make_store(tmp_path / "others", {"d": masks}, column="masks")
     with pytest.raises(VSRError, match="unknown clip of .*others 'c'"):
-        list(Evaluate(*arguments, masks=other)("c"))
+        list(Restore(*arguments, prior=other)("c"))
 
 
-HEADER = {
-    "method": "bicubic",
-    "network": "bicubic",
-    "corpus": "noise",
-    "degradation": "bi_x4",
-    "split": "test",
-    "notes": ["flow by DIS"],
-    "inputs": {"hr": "abc"},
-}
-COST = {"parameters": 0, "gmacs": 0.0, "gmacs_without_deform": 0.0, "lr": [6, 7]}
+ABOUT = Restored(
+    method="bicubic",
+    network="bicubic",
+    corpus="noise",
+    degradation="bi_x4",
+    split="test",
+    applicable=True,
+    notes=("flow by DIS",),
+    inputs={"data/hr/noise": "abc"},
+)
+
+
+def write(folder: Path, clips: list[ClipResult]) -> Result:
+    found = result(ABOUT, clips, NOTHING_SKIPPED, {"data/restored": "def"})
+    results.write(folder, found, [value for one in clips for value in values(one)], {one.clip: one.pictures for one in clips})
+    return found
 
 
 def test_results_on_disk(tmp_path: Path) -> None:
-    results = [evaluate("night/1", 1), evaluate("day", 2, count=3)]
-    folder = tmp_path / "results" / "bicubic"
-    means = write_results(folder, HEADER, results, COST, timing(results, 10), NOTHING_SKIPPED)
-    found = json.loads((folder / "metrics.json").read_text())
-    assert found["protocols"] == means
-    values = {(row["clip"], row["protocol"], row["metric"]): [] for row in pq.read_table(folder / "frames.parquet").to_pylist()}
+    clips = [scored("day", 2, count=3), scored("night/1", 1)]
+    folder = tmp_path / "bicubic" / "noise" / "bi_x4"
+    written = write(folder, clips)
+    assert results.read(folder) == written
+    (cell,) = results.load(tmp_path)
+    by_hand: dict[tuple[str, str, str], list[float]] = {}
     for row in pq.read_table(folder / "frames.parquet").to_pylist():
-        values[row["clip"], row["protocol"], row["metric"]].append(row["value"])
-    assert len(values) == 2 * 2 * 2
-    for (clip, protocol, metric), frames in values.items():
-        assert found["protocols"][protocol]["clips"][clip]["metrics"][metric] == pytest.approx(np.mean(frames))
-    both = [np.mean(values[clip, "y", "ssim"]) for clip in ("day", "night/1")]
-    assert found["protocols"]["y"]["metrics"]["ssim"] == pytest.approx(np.mean(both))
-    assert found["protocols"]["y"]["frames"] == 8
-    assert found["lead_protocol"] == "rgb" and found["applicable"] is True and found["reason"] is None
-    assert found["cost"] == COST and all(found[key] == value for key, value in HEADER.items())
-    timed = json.loads((folder / "timing.json").read_text())
-    assert (timed["lr"], timed["window"], timed["precision"]) == ([6, 7], 10, "float32")
-    assert timed["seconds_per_frame"] > 0 and timed["peak_memory"] > 2**20 and timed["hardware"]
-    samples = folder / "samples" / "night%2F1"
+        by_hand.setdefault((row["clip"], row["protocol"], row["metric"]), []).append(row["value"])
+    assert len(by_hand) == 2 * 2 * 2
+    for (clip, protocol, metric), frames in by_hand.items():
+        assert cell.protocols[protocol].clips[clip].metrics[metric] == pytest.approx(np.mean(frames))
+    both = [np.mean(by_hand[clip, "y", "ssim"]) for clip in ("day", "night/1")]
+    assert cell.protocols["y"].metrics["ssim"] == pytest.approx(np.mean(both))
+    assert cell.protocols["y"].frames == 8 and cell.lead_protocol == "rgb" and cell.lead == cell.protocols["rgb"]
+    assert cell.inputs == {"data/hr/noise": "abc", "data/restored": "def"} and cell.cost is cell.timing is None
+    assert list(cell.samples()) == ["day", "night/1"]
     for name in ("lr", "bicubic", "restored", "truth", "profile", "profile_truth"):
-        assert np.array_equal(np.asarray(Image.open(samples / f"{name}.png")), results[0].sample[name])
-    profile = results[0].sample["profile_truth"]
-    assert profile.shape == (5, 28, 3) and (profile[2] == results[0].sample["truth"][3]).all()  # row 3 of the middle frame
-    info = video.probe(samples / "clip.mp4")
+        found = np.asarray(Image.open(cell.samples()["night/1"] / f"{name}.png"))
+        assert np.array_equal(found, picture(clips[1], name))
+    profile = picture(clips[1], "profile_truth")
+    assert profile.shape == (5, 28, 3) and (profile[2] == picture(clips[1], "truth")[3]).all()  # row 3 of the middle frame
+    info = video.probe(cell.samples()["night/1"] / "clip.mp4")
     assert (info.frames, info.width, info.height, info.fps) == (5, 3 * 28, 24, 25)
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["bicubic"]
+    assert [path.name for path in folder.parent.iterdir()] == ["bi_x4"]
 
 
-def test_results_are_the_same_bytes_in_any_order(tmp_path: Path) -> None:
-    results = [evaluate("a", 1, count=2), evaluate("b", 2, count=2)]
-    write_results(tmp_path / "one", HEADER, results, COST, timing(results, 10), NOTHING_SKIPPED)
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1], 10), NOTHING_SKIPPED)
-    write_results(tmp_path / "two", HEADER, results[::-1], COST, timing(results[::-1], 10), NOTHING_SKIPPED)  # replaces the first
+def test_results_are_the_same_bytes_every_time(tmp_path: Path) -> None:
+    for name in ("one", "two", "two"):  # the last replaces its like
+        write(tmp_path / name, [scored("a", 1, count=2), scored("b", 2, count=2)])
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert len(files) == 3 + 2 * 7
+    assert len(files) == 2 + 2 * 7
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
 
 
 def test_a_method_that_does_not_apply(tmp_path: Path) -> None:
-    write_inapplicable(tmp_path / "bicubic", HEADER, "the network enlarges 4 times")
-    found = json.loads((tmp_path / "bicubic" / "metrics.json").read_text())
-    assert found == {
-        **HEADER,
-        "applicable": False,
-        "reason": "the network enlarges 4 times",
-        "lead_protocol": None,
-        "protocols": {},
-        "cost": None,
-    }
+    about = ABOUT.model_copy(update={"applicable": False, "reason": "the network enlarges 4 times"})
+    results.write(tmp_path / "bicubic" / "noise" / "bi_x4", Result(**about.model_dump()), [], {})
+    (cell,) = results.load(tmp_path)
+    assert (cell.applicable, cell.reason, cell.protocols) == (False, "the network enlarges 4 times", {})
+    assert [path.name for path in cell.folder.iterdir()] == ["metrics.json"]
+    with pytest.raises(ValueError, match="must say why"):
+        Restored(**{**ABOUT.model_dump(), "applicable": False})
 
 
-def test_results_without_clips_are_refused(tmp_path: Path) -> None:
+def test_results_without_clips_are_refused() -> None:
     with pytest.raises(VSRError, match="at least one"):
-        write_results(tmp_path / "none", HEADER, [], COST, {}, NOTHING_SKIPPED)
-    twice = [evaluate("a", 1, count=1)] * 2
+        result(ABOUT, [], NOTHING_SKIPPED, {})
     with pytest.raises(VSRError, match="each once"):
-        write_results(tmp_path / "none", HEADER, twice, COST, {}, NOTHING_SKIPPED)
-    assert not (tmp_path / "none").exists()
+        result(ABOUT, [scored("a", 1, count=1)] * 2, NOTHING_SKIPPED, {})

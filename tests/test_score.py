@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines import metrics
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics, protocols
-from pipelines.evaluation.metrics import Metric
+from pipelines.evaluation import protocols
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.score import ClipScore, assigned, available, score_clip, summarise
+from pipelines.metrics import Metric
 
 CLIP = [np.random.default_rng(index).integers(0, 256, (24, 28, 3), np.uint8) for index in range(7)]
 
@@ -94,7 +95,7 @@ def test_protocol_leaves_out_borders_and_frames() -> None:
     clip[0] = clip[1] = clip[4] = clip[3] = truth  # would be lossless
     found = score(clip, other, Protocol("p", "rgb", border=8, skip=2), "psnr")
     error = (restored[8:-8, 8:-8].astype(float) - truth[8:-8, 8:-8]) ** 2
-    (row,) = found.rows
+    (row,) = found.measured
     assert row["value"] == pytest.approx(10 * math.log10(255**2 / error.mean()))
     assert row == {"clip": "c", "frame": 2, "protocol": "p", "metric": "psnr", "value": row["value"]}
     assert (found.frames, found.lossless, found.values) == (1, 0, {"psnr": row["value"]})
@@ -105,7 +106,7 @@ def test_the_centre_frame_alone() -> None:
     restored = [frame ^ np.uint8(index) for index, frame in enumerate(CLIP)]
     found = score(restored, CLIP, protocols.get("vimeo90k_t"), "psnr")
     expected = metrics.psnr(metrics.luma(restored[3]), metrics.luma(CLIP[3]))
-    assert [(row["frame"], row["value"]) for row in found.rows] == [(3, expected)] and found.frames == 1
+    assert [(row["frame"], row["value"]) for row in found.measured] == [(3, expected)] and found.frames == 1
     assert [list(Protocol("p", "y", frames="centre").kept(count)) for count in (0, 1, 2, 3, 8)] == [[], [0], [1], [1], [4]]
 
 
@@ -128,15 +129,17 @@ def test_vimeo_is_restored_forwards_and_backwards() -> None:
     for name, protocol in protocols.PROTOCOLS.items():
         vimeo = name.startswith("vimeo90k")
         assert (protocol.mirrored, protocol.frames) == ((True, "centre") if vimeo else (False, "all"))
-        assert protocols.mirrored([protocol]) == vimeo
+        protocols.check_mirrored([protocol], vimeo, "tests.corpora.c")
+        way = "as they are" if not vimeo else "forwards and then backwards"
+        with pytest.raises(VSRError, match=rf"{name}.* of 'tests.corpora.c' scores clips that were shown to networks {way}"):
+            protocols.check_mirrored([protocol], not vimeo, "tests.corpora.c")
     for motion in protocols.MOTIONS:
         y, rgb = protocols.get(f"vimeo90k_{motion}"), protocols.get(f"vimeo90k_{motion}_rgb")
         assert (y.motion, y.channel, rgb.motion, rgb.channel) == (motion, "y", motion, "rgb")
-    assert protocols.mirrored([protocols.get("vimeo90k_rgb"), protocols.get("vimeo90k_fast")]) is True
-    assert protocols.mirrored([protocols.get("rgb"), protocols.get("vid4")]) is False
+    protocols.check_mirrored([protocols.get("vimeo90k_rgb"), protocols.get("vimeo90k_fast")], True, "t")
     told = "^the protocols 'vimeo90k_t' and 'y' cannot score the same restored clips"
     with pytest.raises(VSRError, match=told):
-        protocols.mirrored([protocols.get("y"), protocols.get("vimeo90k_t")])
+        protocols.check_mirrored([protocols.get("y"), protocols.get("vimeo90k_t")], False, "t")
 
 
 @pytest.mark.parametrize(("protocol", "psnr", "ssim"), [("vid4", 23.257, 0.8073), ("vid4_duf", 24.090, 0.8130)])
@@ -160,13 +163,12 @@ def test_means_are_of_frames_then_of_clips() -> None:
     found = summarise(scores, {"vmaf": "no ffmpeg"})
     value = metrics.psnr(metrics.luma(long), metrics.luma(truth))
     single = metrics.psnr(metrics.luma(short), metrics.luma(other))
-    assert found["clips"]["long"]["metrics"]["psnr"] == pytest.approx((2 * value + 100) / 3)
-    assert found["metrics"]["psnr"] == pytest.approx(((2 * value + 100) / 3 + single) / 2)
-    assert (found["frames"], found["lossless"]) == (4, 1)
-    assert found["clips"]["long"]["frames"] == 3 and found["clips"]["long"]["lossless"] == 1
-    assert set(found) == {"metrics", "frames", "lossless", "skipped", "clips"} and found["skipped"] == {"vmaf": "no ffmpeg"}
-    assert list(found["clips"]) == ["b", "long"] and set(found["clips"]["b"]) == {"metrics", "frames", "lossless"}
-    assert set(found["metrics"]) == {"psnr", "ssim"}
+    assert found.clips["long"].metrics["psnr"] == pytest.approx((2 * value + 100) / 3)
+    assert found.metrics["psnr"] == pytest.approx(((2 * value + 100) / 3 + single) / 2)
+    assert (found.frames, found.lossless) == (4, 1)
+    assert found.clips["long"].frames == 3 and found.clips["long"].lossless == 1
+    assert found.skipped == {"vmaf": "no ffmpeg"} and list(found.clips) == ["b", "long"]
+    assert set(found.metrics) == {"psnr", "ssim"}
 
 
 def test_lossless_frames_are_counted_without_psnr_too() -> None:
@@ -183,17 +185,17 @@ def test_each_kind_of_metric(made: None) -> None:
     first = score(CLIP, CLIP, protocol, *names, clip="a")
     second = score(CLIP[:4], CLIP[:4], protocol, *names, clip="b")
     assert first.values == {"frame_protocol": 3.0, "clip_luma": 50.0, "clip_rgb": 50.0}
-    assert [(row["frame"], row["metric"], row["value"]) for row in second.rows] == [
+    assert [(row["frame"], row["metric"], row["value"]) for row in second.measured] == [
         (1, "frame_protocol", 1.0),
         (2, "frame_protocol", 2.0),
         (-1, "clip_luma", 20.0),
         (-1, "clip_rgb", 20.0),
     ]
-    assert first.parts == {"set_rgb": [(20, 24, 3)] * 5}  # within the protocol's border, in the metric's own colours
+    assert first.of_set == {"set_rgb": [(20, 24, 3)] * 5}  # within the protocol's border, in the metric's own colours
     assert first.details["clip_luma"] == {"version": "1"}
     found = summarise([second, first], {})
-    assert found["metrics"] == {"frame_protocol": 2.25, "clip_luma": 35.0, "clip_rgb": 35.0, "set_rgb": 7.0}
-    assert found["clips"]["a"]["metrics"] == first.values
+    assert found.metrics == {"frame_protocol": 2.25, "clip_luma": 35.0, "clip_rgb": 35.0, "set_rgb": 7.0}
+    assert found.clips["a"].metrics == first.values
 
 
 def test_only_the_first_protocol_has_metrics_that_do_not_depend_on_it(made: None) -> None:

@@ -23,10 +23,11 @@ from torch import Tensor
 
 import models
 from models import Network
-from models.seem import PLANES, SEEM, Representation
+from models.parts.priors import PLANES
+from models.seem import SEEM, Representation
 from pipelines.errors import VSRError
-from pipelines.evaluation.cost import cost
-from pipelines.priors import masks as prior
+from pipelines.priors.kinds import mask_planes
+from pipelines.restoring.cost import cost
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -152,12 +153,12 @@ def test_seem_edvr_is_the_plain_one(options: dict[str, object], height: int, wid
     network = small("seem_edvr", **options).double()
     clip, masks = example(network.window or 0, height, width)
     with torch.no_grad():
-        restored = network(clip.double(), masks)[0].numpy()
+        restored = network(clip.double(), masks=masks)[0].numpy()
     expected = plain_seem_edvr(clip[0].double().numpy(), masks[0].numpy(), as_arrays(network))
     np.testing.assert_allclose(restored, expected, atol=1e-9)
     silence(network)
     with torch.no_grad():
-        assert np.abs(restored - network(clip.double(), masks)[0].numpy()).max() > 0.01, "SEEM adds next to nothing"
+        assert np.abs(restored - network(clip.double(), masks=masks)[0].numpy()).max() > 0.01, "SEEM adds next to nothing"
 
 
 @pytest.mark.parametrize("branches", ["both", "forward", "backward"])
@@ -166,13 +167,13 @@ def test_seem_basicvsr_is_the_plain_one(branches: str, enhanced: bool) -> None:
     network = small("seem_basicvsr", branches=branches, propagate_enhanced=enhanced, blocks=1).double()
     clip, masks = example(3, 4, 5)
     with torch.no_grad():
-        restored = network(clip.double(), masks)[0].numpy()
+        restored = network(clip.double(), masks=masks)[0].numpy()
     guided = ("backward", "forward") if branches == "both" else (branches,)
     arrays = clip[0].double().numpy(), masks[0].numpy(), as_arrays(network)
     np.testing.assert_allclose(restored, plain_seem_basicvsr(*arrays, flow_of(network), guided, enhanced), atol=1e-9)
     silence(network)
     with torch.no_grad():
-        assert np.abs(restored - network(clip.double(), masks)[0].numpy()).max() > 0.01, "SEEM adds next to nothing"
+        assert np.abs(restored - network(clip.double(), masks=masks)[0].numpy()).max() > 0.01, "SEEM adds next to nothing"
 
 
 # ---------------------------------------------------------------- what it is put into
@@ -195,7 +196,7 @@ def test_untrained_it_gives_what_is_given_without_it(name: str, options: dict[st
     for height, width, count in ((8, 12, 1), (13, 10, 2)):
         clip, masks = example(network.window or 4, height, width, count)
         with torch.no_grad():
-            assert torch.equal(network(clip, masks), plain(clip))
+            assert torch.equal(network(clip, masks=masks), plain(clip))
 
 
 @pytest.mark.parametrize(("name", "options"), [("seem_edvr", {}), ("seem_edvr", {"tsa": False}), ("seem_basicvsr", {})])
@@ -265,7 +266,7 @@ def test_only_seem_learns_where_the_rest_is_frozen(name: str) -> None:
     learning = []
     for _ in range(2):
         optimiser.zero_grad()
-        network(clip, masks).square().mean().backward()
+        network(clip, masks=masks).square().mean().backward()
         learning.append(
             {key for key, parameter in network.named_parameters() if parameter.grad is not None and parameter.grad.any()}
         )
@@ -282,7 +283,7 @@ def test_everything_learns(name: str) -> None:
     clip, masks = example()
     clip.requires_grad_()
     masks.requires_grad_()
-    network(clip, masks).square().mean().backward()
+    network(clip, masks=masks).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for key, parameter in network.named_parameters()
                if "spynet" not in key and ".fc_" not in key)  # fmt: skip
     assert clip.grad is not None and all(clip.grad[0, t].any() for t in range(3))
@@ -297,7 +298,7 @@ def difference(network: Network, clip: Tensor, masks: Tensor, change: Callable[[
     changed = masks.clone()
     change(changed)
     with torch.no_grad():
-        return (network(clip, changed) - network(clip, masks))[0].abs().flatten(-3).amax(-1)
+        return (network(clip, masks=changed) - network(clip, masks=masks))[0].abs().flatten(-3).amax(-1)
 
 
 @pytest.mark.parametrize("name", list(TINY))
@@ -316,7 +317,7 @@ def test_masks_of_any_type_are_zeros_and_ones(name: str, kind: torch.dtype) -> N
     network = small(name)
     clip, masks = example(height=7)
     with torch.no_grad():
-        assert torch.equal(network(clip, masks.to(kind)), network(clip, masks))
+        assert torch.equal(network(clip, masks=masks.to(kind)), network(clip, masks=masks))
 
 
 def test_edvr_looks_at_the_masks_of_the_frame_that_it_restores() -> None:
@@ -354,32 +355,32 @@ def test_masks_are_mirrored_like_frames_to_multiples_of_four(height: int, width:
     clip, masks = example(3, height, width)
     padded, padded_masks = (torch.from_numpy(plain_pad(x[0].numpy()))[None] for x in (clip, masks))
     with torch.no_grad():
-        assert torch.equal(network(clip, masks), network(padded, padded_masks)[..., : 4 * height, : 4 * width])
+        assert torch.equal(network(clip, masks=masks), network(padded, masks=padded_masks)[..., : 4 * height, : 4 * width])
 
 
 @pytest.mark.parametrize("name", list(TINY))
 def test_masks_that_are_missing_or_of_another_clip(name: str) -> None:
     network, (clip, masks) = small(name), example()
     assert network.priors == ("masks",)
-    with pytest.raises(ValueError, match=rf"^{name} is guided by masks but got none: give those of the clip, \(1, 3, 64, 8, 8\)"):
+    with pytest.raises(ValueError, match=rf"^{name} is guided by masks but got none: give masks of the clip, \(1, 3, 64, 8, 8\)"):
         network(clip)
     for wrong in (masks[:, :, :63], masks[:, :2], masks[..., :7], masks[:, 0]):
-        with pytest.raises(ValueError, match=rf"^{name} got masks of shape .*: give those of the clip, \(1, 3, 64, 8, 8\)"):
-            network(clip, wrong)
+        with pytest.raises(ValueError, match=rf"^{name} got masks of shape .*: give masks of the clip, \(1, 3, 64, 8, 8\)"):
+            network(clip, masks=wrong)
 
 
 @pytest.mark.parametrize("kept", [0, 1, PLANES])
 def test_planes(kept: int) -> None:
     """A frame's masks, in their order, and nothing after them."""
     found = np.random.default_rng(0).random((kept, 3, 5)) < 0.5
-    planes = prior.planes(found)
+    planes = mask_planes(found)
     assert planes.shape == (PLANES, 3, 5) and planes.dtype == np.bool_
     assert np.array_equal(planes[:kept], found) and not planes[kept:].any()
 
 
 def test_more_masks_than_planes() -> None:
     with pytest.raises(VSRError, match="has 65 masks, but a network that they guide takes 64: give max_masks of at most 64"):
-        prior.planes(np.zeros((65, 3, 5), bool))
+        mask_planes(np.zeros((65, 3, 5), bool))
 
 
 # ---------------------------------------------------------------- options

@@ -14,9 +14,9 @@ from torch._inductor.exc import InductorError, InvalidCxxCompiler
 import models
 from models import Network
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import psnr
-from pipelines.evaluation.restore import restore
-from pipelines.evaluation.speed import Speed, accelerate, running
+from pipelines.metrics import psnr
+from pipelines.restoring.restore import restore
+from pipelines.restoring.speed import Speed, accelerate, running
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

@@ -9,17 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import choices
 import pytest
 import torch
-import yaml
 from moving import flow, hr_store, lr_store, training
 from torch import Tensor
 
 import models
 from models import Network
-from pipelines import params
+from pipelines import params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 from pipelines.runtime.lineage import Stage
 from pipelines.training import product
 from pipelines.training.restoration import first_network, restoration_task
@@ -254,22 +253,29 @@ def test_a_folder_without_a_network(tmp_path: Path) -> None:
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where `stages.adopt` and `stages.start` work on small networks, and take `<name>.pth` for the weights `<name>`."""
-    tree = yaml.safe_load((params.ROOT / "params.yaml").read_text())
+    tree = choices.shipped()
     tree["methods"]["edvr_m"] |= {f"frames_{frames}": {"options": {**EDVR, "frames": frames}} for frames in (3, 5)}
     for profile in ("frames_3", "frames_5"):
-        tree["baselines"][profile] = {"method": "edvr_m", "profile": profile, "weights": "mine"}
+        tree["baselines"][profile] = {"method": "edvr_m", "profile": profile, "prior": "none", "weights": "mine"}
         options = tree["methods"]["edvr_m"][profile]["options"]
         tree["starts"][f"start_{profile}"] = {"network": "edvr_m", "options": options, "corpus": "parallax", "weights": "mine"}
     tree["starts"]["flow"] = {"network": "spynet", "corpus": "parallax", "weights": "mine"}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    choices.put(tmp_path, tree)
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
     monkeypatch.setitem(weights.REGISTRY, "mine", weights.Weights("https://nowhere.example/", {"mine.pth": None}, "Apache-2.0"))
     for stage in (adopt, starting):
-        monkeypatch.setattr(stage, "begin", lambda name: Stage(name, f"key of {name}", {}, {}, tmp_path / "work"))
+        monkeypatch.setattr(stage, "begin", lambda name: (begun(name, tmp_path), params.load()))
+        monkeypatch.setattr(stage, "verify", lambda stage: None)
+        monkeypatch.setattr(stage, "end", lambda stage: None)
         monkeypatch.setattr(stage, "data", tmp_path.joinpath)
     return tmp_path
+
+
+def begun(name: str, root: Path) -> Stage:
+    """A stage that DVC does not know."""
+    return Stage(name, root, f"key of {name}", {}, {}, (), root / "work", 0)
 
 
 def publish(folder: Path, name: str, **options: Any) -> dict[str, Tensor]:
@@ -298,6 +304,24 @@ def test_published_parameters_are_those_of_the_network_that_is_named(
     with pytest.raises(VSRError, match=r"mine\.pth looks like a checkpoint of basicvsr, not of edvr_m"):
         stage.run(Namespace(**{argument: fitting}))
     assert not (published / "trained" / other).exists()
+
+
+@pytest.mark.parametrize(("stage", "argument", "place"), [(adopt, "baseline", "baselines"), (starting, "start", "starts")])
+def test_a_file_is_taken_for_what_its_sha256_says(published: Path, stage: ModuleType, argument: str, place: str) -> None:
+    state = publish(published, "edvr_m", **EDVR)
+    path, sha256 = published / "mine.pth", weights.digest(published / "mine.pth")
+    tree = choices.shipped(published)
+    entry = tree[place]["frames_3" if place == "baselines" else "start_frames_3"]
+    tree[place]["own"] = {**entry, "weights": str(path), "sha256": sha256[:12]}
+    choices.put(published, tree)
+    stage.run(Namespace(**{argument: "own"}))
+    check(models.load(published / "trained" / "own" / product.WEIGHTS), state)
+    record = product.read(published / "trained" / "own")
+    assert (record["params"]["weights"], record["params"]["weights_sha256"]) == ("./mine.pth", sha256)
+    assert str(published) not in json.dumps(record) and "parameters of the file mine.pth" in record["notes"][0]
+    publish(published, "edvr_m", **EDVR | {"reconstruction_blocks": 2})
+    with pytest.raises(VSRError, match=rf"and params\.yaml says {sha256[:12]}: write the new one there"):
+        stage.run(Namespace(**{argument: "own"}))
 
 
 def test_a_flow_network_is_no_other(published: Path) -> None:

@@ -7,17 +7,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import choices
 import numpy as np
 import pytest
 import scipy.stats
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import VSRError
-from pipelines.params import ROOT, Params
-from pipelines.report.results import Cell
+from pipelines.params import Params
 from pipelines.report.statistics import Paired, over_seeds, paired, replicates, seed_of, spread, verdict
+from pipelines.results import Cell
 from pipelines.training.starting import Beginning
 from stages import train as stage
 
@@ -146,7 +146,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
 
 
 def _params(**experiments: dict[str, object]) -> Params:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = choices.shipped()
     first = tree["experiments"]["basicvsr_bi"]
     tree["experiments"] |= {name: {**first, **changes} for name, changes in experiments.items()}
     return Params.model_validate(tree)
@@ -189,10 +189,10 @@ def test_an_experiment_is_trained_with_its_own_seed(
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(stage.params, "load", lambda: params)
     monkeypatch.setattr(stage, "begin_with", lambda network, folder: Beginning("", ()))
-    monkeypatch.setattr(stage, "begin", lambda name: name)
+    monkeypatch.setattr(stage, "begin", lambda name: (name, params))
     monkeypatch.setattr(stage, "end", lambda name: None)
     monkeypatch.setattr(stage, "train", lambda *arguments: calls.append(arguments))
     stage.run(Namespace(experiment=name))
-    ((_, build, schedule, _, record, _),) = calls
+    ((_, _, build, schedule, _, record, _),) = calls
     assert schedule.seed == build.args[2].seed == record["params"]["training.seed"] == seed
     assert schedule.iterations == record["params"]["training.iterations"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +109,17 @@ def test_bytes_do_not_depend_on_the_order_in_which_clips_finish(tmp_path: Path) 
     assert _digests(tmp_path / "out0") == _digests(tmp_path / "out1")
 
 
+def test_a_store_may_hold_nothing(tmp_path: Path) -> None:
+    """What a corpus does not bring is a store all the same: outputs of a stage are fixed."""
+    for turn in range(2):
+        assemble(tmp_path / f"parts{turn}", [], tmp_path / f"out{turn}")
+    assert _digests(tmp_path / "out0") == _digests(tmp_path / "out1")
+    opened = pickle.loads(pickle.dumps(Store(tmp_path / "out0")))
+    assert opened.clips == {}
+    with pytest.raises(VSRError, match="holds no clips, as its corpus brings none"):
+        opened.split("train")
+
+
 def test_digest_is_of_the_pixels(tmp_path: Path) -> None:
     same = _write(tmp_path / "x", "a", _pixels(0, 2, 4, 4)).sha256
     assert _write(tmp_path / "y", "b", _pixels(0, 2, 4, 4)).sha256 == same
@@ -152,3 +166,68 @@ def test_bad_stores_say_what_to_do(tmp_path: Path) -> None:
         writer.finish(_attributes())
     with pytest.raises(VSRError, match="not within"), ClipWriter(tmp_path, "far", {"flow": 1 / 128}) as writer:
         writer.append({"flow": np.full((2, 2, 2), 300.0)})
+
+
+def test_compressed_frames_are_the_same_and_smaller(tmp_path: Path) -> None:
+    y, x = np.mgrid[:48, :64]
+    smooth = [np.stack([x + y + t, 2 * x + 200 * (y > 9), 255 - y], -1).astype(np.uint8) for t in range(3)]
+    extremes = [np.array([[[0, 255, 7]], [[255, 0, 1]]], np.uint8), np.zeros((1, 1, 3), np.uint8)]
+    rest = {"masks": np.arange(12).reshape(3, 2, 2) % 3 == 0, "flow": np.full((2, 3, 2), -1.25)}
+    shas: dict[str, set[str]] = {}
+    for compress in (False, True):
+        for name, frames in (("smooth", smooth), ("extremes", extremes)):
+            with ClipWriter(tmp_path / f"parts{compress}", name, {"flow": 0.25}, compress=compress) as writer:
+                for frame in frames:
+                    writer.append({"rgb": frame, **rest})
+                written = writer.finish(ClipAttributes("test", 25.0, 48, 64))
+            shas.setdefault(name, set()).add(written.sha256)
+        assemble(tmp_path / f"parts{compress}", ["smooth", "extremes"], tmp_path / f"store{compress}")
+        store = Store(tmp_path / f"store{compress}")
+        for name, frames in (("smooth", smooth), ("extremes", extremes)):
+            for _ in range(2):
+                assert all(np.array_equal(one, other) for one, other in zip(store.frames(name), frames, strict=True))
+            assert np.array_equal(store.frame(name, 0, "masks"), rest["masks"])
+            assert np.array_equal(store.frame(name, 0, "flow"), rest["flow"]) and store.scale(name, "flow") == 0.25
+        assert len(list((tmp_path / f"store{compress}").glob("*.arrow"))) == 1  # joined, compressed as they were
+    assert all(len(found) == 1 for found in shas.values())  # the hash is of the pixels
+    sizes = [sum(path.stat().st_size for path in (tmp_path / f"store{flag}").glob("*.arrow")) for flag in (True, False)]
+    assert sizes[0] < 0.4 * sizes[1]
+
+
+def test_a_store_without_clips_says_what_it_is_about(tmp_path: Path) -> None:
+    assemble(tmp_path / "parts", [], tmp_path / "store", {"reason": "the scale differs", "inputs": {"b": 1, "a": None}})
+    store = Store(tmp_path / "store")
+    assert store.clips == {} and store.about == {"reason": "the scale differs", "inputs": {"b": 1, "a": None}}
+    assert pickle.loads(pickle.dumps(store)).about == store.about
+    assemble(tmp_path / "parts", [], tmp_path / "plain")
+    assert Store(tmp_path / "plain").about == {}
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, 2 MB large."""
+    place = tmp_path / "data"
+    place.mkdir()
+    mounted = os.geteuid() == 0 and shutil.which("mount")
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_store_on_another_disk_than_its_clips(tmp_path: Path, other_disk: Path) -> None:
+    assert other_disk.stat().st_dev != tmp_path.stat().st_dev
+    for name in ("a", "b"):
+        _write(tmp_path / "parts", name, _pixels(ord(name), 3, 8, 8))
+    assemble(tmp_path / "parts", ["a", "b"], tmp_path / "beside")
+    for _ in range(2):  # the second replaces the first
+        assemble(tmp_path / "parts", ["a", "b"], other_disk / "lr" / "out")
+    assert _digests(other_disk / "lr" / "out") == _digests(tmp_path / "beside")
+    assert [path.name for path in (other_disk / "lr").iterdir()] == ["out"]
+    _write(tmp_path / "parts", "large", _pixels(0, 3, 512, 1024))
+    with pytest.raises(OSError, match="No space left on device"):
+        assemble(tmp_path / "parts", ["a", "b", "large"], other_disk / "lr" / "out")
+    assert _digests(other_disk / "lr" / "out") == _digests(tmp_path / "beside")
+    assert [path.name for path in (other_disk / "lr").iterdir()] == ["out"]

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from skimage import data
 
 from models.parts.resize import imresize
+from pipelines import metrics
 from pipelines.clips import parallax
 from pipelines.clips.images import read_png
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import Measure, temporal
-from pipelines.evaluation.profiles import liveliest_row, temporal_profile
+from pipelines.evaluation.profiles import most_active_row, temporal_profile
 from pipelines.evaluation.score import Detailed
+from pipelines.metrics import Measure, temporal
 from pipelines.params import Parallax
 from pipelines.priors import flows
 
@@ -311,13 +311,13 @@ def test_a_profile_is_a_row_through_time() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_the_liveliest_row_changes_most(seed: int) -> None:
+def test_the_most_active_row_changes_most(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clip = rng.integers(0, 256, (int(rng.integers(1, 5)), int(rng.integers(1, 6)), 4, 3), np.uint8)
     changes = np.zeros(clip.shape[1])
     for t, y in np.ndindex(len(clip) - 1, clip.shape[1]):
         changes[y] += sum(abs(int(a) - int(b)) for a, b in zip(clip[t, y].ravel(), clip[t + 1, y].ravel(), strict=True))
-    assert liveliest_row(iter(clip)) == int(np.flatnonzero(changes == changes.max())[0])
+    assert most_active_row(iter(clip)) == int(np.flatnonzero(changes == changes.max())[0])
 
 
 def test_profiles_that_cannot_be() -> None:
@@ -327,7 +327,7 @@ def test_profiles_that_cannot_be() -> None:
     with pytest.raises(VSRError, match="frame 1 is 7 wide but the first is 6"):
         temporal_profile([frame, wide], 1)
     with pytest.raises(VSRError, match="frame 1 is 6x5 but those before it are 6x4"):
-        liveliest_row([frame, tall])
-    for nothing in (lambda: temporal_profile([], 0), lambda: liveliest_row([])):
+        most_active_row([frame, tall])
+    for nothing in (lambda: temporal_profile([], 0), lambda: most_active_row([])):
         with pytest.raises(VSRError, match="there are no frames"):
             nothing()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import models
 from models import Network
 from pipelines.errors import VSRError
-from pipelines.evaluation.restore import restore
-from pipelines.evaluation.tiles import parts, tiles
+from pipelines.restoring.restore import restore
+from pipelines.restoring.tiles import parts, tiles
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 

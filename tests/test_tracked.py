@@ -13,10 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipelines import metrics
+from pipelines import results as results_
 from pipelines.clips.images import read_png
-from pipelines.evaluation import metrics
 from pipelines.params import Params
-from pipelines.report.results import Cell, load
+from pipelines.results import Cell, Cost, Result, Scores, Timing, load
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import Stage
 from stages import tracked
@@ -58,8 +59,8 @@ def runs(client: MlflowClient, experiment: str) -> dict[str, Run]:
 def log(results: Path, params: Params, work: Path) -> list[Cell]:
     cells = load(results)
     for cell in cells:
-        done = stage(f"evaluate@{cell.method}-{cell.corpus}-{cell.degradation}", work)
-        tracked.evaluation(done, record(cell.method), cell.folder, params)
+        done = stage(f"score@{cell.method}-{cell.corpus}-{cell.degradation}", work)
+        tracked.scores(done, results_.read(cell.folder), cell.folder, params)
     return cells
 
 
@@ -93,7 +94,6 @@ def test_an_evaluation_is_one_run_however_often_it_is_repeated(client: MlflowCli
     run = runs(client, tracked.EVALUATIONS)["basicvsr_bi on parallax/crf25_x4"]
     assert run.info.status == "FINISHED"
     y, rgb = cell.protocols["y"].metrics, cell.protocols["rgb"].metrics
-    assert cell.cost and cell.timing
     assert run.data.metrics == {
         "y/psnr": y["psnr"],
         "y/ssim": y["ssim"],
@@ -102,9 +102,6 @@ def test_an_evaluation_is_one_run_however_often_it_is_repeated(client: MlflowCli
         "rgb/psnr": rgb["psnr"],
         "rgb/ssim": rgb["ssim"],
         "rgb/lossless_frames": 0.0,
-        "cost/parameters": float(cell.cost.parameters),
-        "cost/gmacs": cell.cost.gmacs,
-        "cost/cpu_seconds_per_frame": cell.timing.seconds_per_frame,
     }
     tags = {key.removeprefix("vsr."): value for key, value in run.data.tags.items() if key.startswith("vsr.")}
     assert tags == {
@@ -118,10 +115,10 @@ def test_an_evaluation_is_one_run_however_often_it_is_repeated(client: MlflowCli
         "suite": "|first_look|",
         "skipped": "vmaf: ffmpeg has no libvmaf: install one that has, & say so",
         "network": "key of basicvsr_bi",
-        "run_key": "key of evaluate@basicvsr_bi-parallax-crf25_x4",
+        "run_key": "key of score@basicvsr_bi-parallax-crf25_x4",
     }
     assert run.data.params["degradation"] == "crf25_x4"
-    assert run.data.tags["mlflow.note.content"].startswith(f"- {fabricated.NOTE}\n- ")
+    assert run.data.tags["mlflow.note.content"] == f"- {fabricated.NOTE}"
 
     table = pd.read_csv(client.download_artifacts(run.info.run_id, "clips.csv", str(tmp_path)))
     assert list(table["clip"]) == [*fabricated.CLIPS, *fabricated.CLIPS] and list(table.protocol) == ["y"] * 3 + ["rgb"] * 3
@@ -136,13 +133,34 @@ def test_an_evaluation_is_one_run_however_often_it_is_repeated(client: MlflowCli
 
 
 def test_a_run_has_few_metrics_whatever_is_measured() -> None:
-    scores = {"metrics": dict.fromkeys(metrics.METRICS, 1.0), "lossless": 0}
-    found = {"lead_protocol": "a", "protocols": dict.fromkeys("abcdefghij", scores), "cost": {"parameters": 1, "gmacs": 2.0}}
-    values = tracked._values(found, {"device": "cpu", "seconds_per_frame": 1.0})
-    assert len(values) < tracked.NAMES == 40
+    scores = Scores(metrics=dict.fromkeys(metrics.METRICS, 1.0), frames=1, clips={})
+    about = {"method": "m", "network": "n", "corpus": "c", "degradation": "d", "split": "test", "applicable": True}
+    values = tracked._values(Result(**about, lead_protocol="a", protocols=dict.fromkeys("abcdefghij", scores)))
+    costs = tracked._costs(Cost(parameters=1, gmacs=2, gmacs_without_deform=2, lr=(9, 9)), Timing(**fabricated.TIMING, lr=(9, 9)))
+    assert len(values) + len(costs) < tracked.NAMES == 40 and len(costs) == tracked._COSTS
     assert {name if metric.channel != "protocol" else f"a/{name}" for name, metric in metrics.METRICS.items()} <= set(values)
     of_b = {f"b/{name}" for name, metric in metrics.METRICS.items() if metric.channel == "protocol"}
     assert of_b <= set(values) or not of_b & set(values)
+
+
+def test_a_measurement_is_one_run(client: MlflowClient, tmp_path: Path) -> None:
+    cost = Cost(parameters=1, gmacs=2.5, gmacs_without_deform=2, lr=(18, 24))
+    timing = Timing(**{**fabricated.TIMING, "peak_memory": None}, lr=(18, 24))
+    for _ in range(2):
+        done = stage("measure@basicvsr_bi-parallax", tmp_path / "work")
+        tracked.measurement(done, record("basicvsr_bi"), "parallax", cost, timing)
+    (run,) = runs(client, tracked.MEASUREMENTS).values()
+    assert run.data.metrics == {
+        "cost/parameters": 1.0,
+        "cost/gmacs": 2.5,
+        "cost/cpu_seconds_per_frame": 0.0123,
+        "cost/cpu_seconds_p95": 1.5,
+        "cost/cpu_seconds_p99": 1.75,
+        "cost/cpu_throughput": 12.5,
+        "cost/cpu_delay": 2.25,
+    }
+    assert (run.data.params["lr"], run.data.params["threads"], run.data.params["window"]) == ("24x18", "2", "30")
+    assert run.data.tags["vsr.corpus"] == "parallax" and run.info.run_name == "basicvsr_bi on parallax"
 
 
 def test_a_training_is_tagged_and_its_model_registered_once(client: MlflowClient) -> None:
@@ -179,6 +197,11 @@ def test_the_report_brings_suites_and_their_best_up_to_date(
     for measured in (cells, cells, slower):
         tracked.report(folder, measured, params)
     (kept,) = runs(client, tracked.REPORTS).values()
+    drawn = runs(client, tracked.EVALUATIONS)["basicvsr_bi on parallax/bi_x4"].data.metrics  # quality and cost in one run
+    (cell,) = (one for one in cells if (one.method, one.degradation) == ("basicvsr_bi", "bi_x4"))
+    assert cell.cost and cell.timing and drawn["y/psnr"] == cell.protocols["y"].metrics["psnr"]
+    assert drawn["cost/gmacs"] == cell.cost.gmacs
+    assert drawn["cost/cpu_seconds_per_frame"] == cell.timing.seconds_per_frame
     assert {file.path for file in client.list_artifacts(kept.info.run_id)} == {"index.html", "dvc"}
 
     means = {

@@ -25,6 +25,7 @@ from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics, validation
 from pipelines.monitoring.progress import Progress
 from pipelines.params import Period, Training
+from pipelines.priors.kinds import KINDS
 from pipelines.training import loop
 from pipelines.training.crops import Batch, FlowCrops, Orientation, PairCrops
 from pipelines.training.flow import FlowTask, flow_task
@@ -207,7 +208,7 @@ def test_oriented_flow_still_leads_to_the_other_frame(turn: int) -> None:
 
     supp, ref = pattern(columns, rows), pattern(columns + flow[..., 0], rows + flow[..., 1])
     ref, supp = (torch.from_numpy(orientation.of_frames(frame).copy()).permute(2, 0, 1)[None].float() for frame in (ref, supp))
-    turned = torch.from_numpy(orientation.of_flow(flow).copy()).permute(2, 0, 1)[None].float()
+    turned = torch.from_numpy(orientation.of_prior(KINDS["motion"], np.moveaxis(flow, -1, 0)).copy())[None].float()
     error = (flow_warp(supp, turned) - ref).abs()[..., 6:-6, 6:-6].max()
     assert error < 5e-3
 
@@ -560,14 +561,14 @@ def test_first_weights_leave_what_begins_at_zero(name: str) -> None:
     zero = {key for key, value in network.state_dict().items() if key.endswith("weight") and not value.any()}
     assert zero == still | {f"{last}.weight"}
     clip = torch.rand(1, 3, 3, 8, 8)
-    masks = [torch.rand(1, 3, 64, 8, 8).round()] * len(network.priors)
+    priors = {name: torch.rand(1, 3, 64, 8, 8).round() for name in network.priors}
     base = models.create("bicubic", scale=4)(clip)
     truth = base if network.window is None else base[:, 1]
-    assert torch.equal(network(clip, *masks), truth)
+    assert torch.equal(network(clip, **priors), truth)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(2):
         optimiser.zero_grad()
-        (network(clip, *masks) - truth - 0.1 * clip.mean()).square().mean().backward()
+        (network(clip, **priors) - truth - 0.1 * clip.mean()).square().mean().backward()
         optimiser.step()
     earlier = [parameter for key, parameter in network.named_parameters() if "extract" in key or "trunk.main.0" in key]
     assert earlier and all(parameter.grad is not None and parameter.grad.any() for parameter in earlier)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving import HEIGHT, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
+from moving import HEIGHT, MOTION, SPLITS, WIDTH, flow, levels, losses, masks_store, store, training
 from torch import Tensor, nn
 
 import models
@@ -19,12 +19,14 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics
 from pipelines.params import Training
-from pipelines.training import loop, parts
+from pipelines.priors import flows
+from pipelines.training import loop, parts, product
 from pipelines.training.crops import PairCrops
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
 from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.sources import Stored
+from pipelines.training.starting import begin_with
 from pipelines.training.state import State, final_weights, load, save
 
 WINDOW = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
@@ -173,7 +175,7 @@ class Seen(models.Network):
         self.base = models.create("bicubic", scale=4)
         self.given: list[tuple[Tensor, ...]] = []
 
-    def forward(self, clip: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, *, masks: Tensor) -> Tensor:
         self.given.append((clip, masks))
         # Frames know their place in the clip, so that mirrored clips can be told from others.
         place = torch.arange(clip.shape[1]).view(1, -1, 1, 1, 1) * 1e-3
@@ -191,10 +193,10 @@ def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, m
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
     with torch.no_grad():
-        assert torch.equal(loss, charbonnier(network(small[:, order], planes[:, order]), large[:, order]))
+        assert torch.equal(loss, charbonnier(network(small[:, order], masks=planes[:, order]), large[:, order]))
     # In validation the two that are made of every frame are averaged.
     restored = task.restored(network, small[0], {"masks": planes[0]})
-    both = network(small[:1, order], planes[:1, order])[0]
+    both = network(small[:1, order], masks=planes[:1, order])[0]
     torch.testing.assert_close(restored, torch.stack([(both[t] + both[5 - t]) / 2 for t in range(3)]))
     metrics, _ = validated(task)
     assert network.given[-1][0].shape[1] == network.given[-1][1].shape[1] == 6 and np.isfinite(metrics["psnr"])
@@ -212,6 +214,36 @@ def test_the_sum_is_that_of_all_workers(hr: Store, lr: Store) -> None:
         torch.testing.assert_close(torch.stack(halves).mean(), expected)
 
 
+# ---------------------------------------------------------------- given flow
+
+
+def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Path) -> None:
+    """Also mirrored, and begun with a network that has a flow network of its own."""
+    options = {**TINY["basicvsr"], "flow": "given"}
+    still = np.zeros((HEIGHT // 4, WIDTH // 4, 2), np.float32)
+    clips = {
+        name: (SPLITS[name], [{"flow_forward": still + MOTION / 4, "flow_backward": still - MOTION / 4}] * clip.frames)
+        for name, clip in lr.clips.items()
+    }
+    made = store(tmp_path / "flows", clips, flows.SCALES)
+    with pytest.raises(VSRError, match="the network sees flow and is given no priors: train it with flow"):
+        restoration_task("basicvsr", options, training(parts=[]), hr.path, lr.path)
+    torch.manual_seed(1)
+    product.write(tmp_path / "own", models.create("basicvsr", **TINY["basicvsr"]), {"name": "own", "notes": ["made here"]})
+    network = models.create("basicvsr", **options)
+    assert "begins with own (made here); not used of it: spynet" in begin_with(network, tmp_path / "own").note
+    recipe = training(parts=[], mirror=True, batch=1, iterations=2)
+    task = restoration_task("basicvsr", options, recipe, hr.path, lr.path, tmp_path / "own", {"flow": made.path})
+    batch = task.batch(0, [0])
+    turned = [batch["flow"][0, 0, 2 * way : 2 * way + 2, 0, 0] for way in (0, 1)]
+    assert batch["flow"].shape == (1, 3, 4, 8, 8) and torch.equal(turned[0], -turned[1])
+    assert sorted(turned[0].abs().tolist()) == sorted(np.abs(MOTION / 4).tolist())
+    first = copy.deepcopy(task.network.state_dict())
+    learnt = loop.fit(task, recipe)["learners"]["restorer"]["network"]
+    assert all(value.isfinite().all() for value in learnt.values())
+    assert not torch.equal(learnt["fusion.weight"], first["fusion.weight"])
+
+
 # ---------------------------------------------------------------- windows
 
 
@@ -224,7 +256,8 @@ def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Stor
     small, large, *planes = batch.values()
     with torch.no_grad():
         loss = task.loss("restorer", batch)["charbonnier"]
-        assert torch.equal(loss, charbonnier(task.network(small, *planes), large[:, 1]))
+        restored = task.network(small, **dict(zip(priors, planes, strict=True)))
+        assert torch.equal(loss, charbonnier(restored, large[:, 1]))
         metrics, images = validated(task)
     # Of eight frames, 2 to 4 are the window in the middle.
     assert np.array_equal(images["v/truth"], hr.frame("v", 3)) and np.array_equal(images["v/lr"], lr.frame("v", 3))
@@ -273,7 +306,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # nothing is zero, or gradients would be
     clip = torch.rand(1, 3, 3, 12, 12)
-    masks = [torch.rand(1, 3, 64, 12, 12).round()] * len(network.priors)
+    priors = {name: torch.rand(1, 3, 64, 12, 12).round() for name in network.priors}
 
     def gradients(network: nn.Module) -> tuple[list[Tensor], int]:
         kept: dict[int, int] = {}
@@ -283,7 +316,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-            loss = network(clip, *masks).square().mean()
+            loss = network(clip, **priors).square().mean()
         return list(torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)), sum(kept.values())
 
     plain, memory = gradients(network)
@@ -296,10 +329,10 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.zero_()
-        assert not torch.equal(average(clip, *masks), network(clip, *masks))
+        assert not torch.equal(average(clip, **priors), network(clip, **priors))
         still = models.create(name, **TINY[name])
         still.load_state_dict(average.state_dict())
-        assert torch.equal(average(clip, *masks), still(clip, *masks))
+        assert torch.equal(average(clip, **priors), still(clip, **priors))
     assert network.state_dict().keys() == still.state_dict().keys()
 
 

@@ -11,13 +11,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from pipelines import metrics
 from pipelines.clips import parallax, video
 from pipelines.clips.images import read_png
 from pipelines.degradations import codec
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import luma, temporal
 from pipelines.evaluation.score import Detailed
+from pipelines.metrics import luma, temporal
 from pipelines.params import Parallax
 
 SPEC = Parallax(kind="parallax", source="pipelines/clips/parallax", seed=0, height=180, width=320, frames=8, clips={"test": 1})

@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+import models
+from models.parts.weights import prefix
+from pipelines import params, weights
 from pipelines.errors import VSRError
-from pipelines.priors import weights
-from pipelines.priors.weights import REGISTRY, Weights, resolve
+from pipelines.report import published
+from pipelines.report.sources import TEST_SETS
+from pipelines.weights import REGISTRY, Weights, checkpoint, download, resolve
+from pipelines.weights.registry import of_networks
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -77,7 +83,7 @@ def test_downloads_once_and_keeps_it(publisher: str, cache: Path, monkeypatch: p
     ("folder", "digest", "sentence"),
     [
         ("", "0" * 64, "is not the published toy"),
-        ("/short", sha256(CONTENT), "broke off after 640000 of 1280000 bytes"),
+        ("/short", sha256(CONTENT), "640000 bytes read, 640000 more expected"),
         ("/none", sha256(CONTENT), "HTTP 404"),
     ],
 )
@@ -91,11 +97,13 @@ def test_a_bad_download_leaves_nothing(
 
 
 def test_a_download_cut_by_the_user_leaves_nothing(publisher: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(descriptor: int, chunk: bytes) -> int:
-        raise KeyboardInterrupt
+    class Cut(download.HTTPDownloader):  # type: ignore[misc]
+        def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
+            Path(output_file).write_bytes(CONTENT[:100])
+            raise KeyboardInterrupt
 
     publish(monkeypatch, publisher)
-    monkeypatch.setattr(weights.os, "write", stop)
+    monkeypatch.setattr(download, "HTTPDownloader", Cut)
     with pytest.raises(KeyboardInterrupt):
         resolve("toy")
     assert list(cache.iterdir()) == []
@@ -133,7 +141,7 @@ def test_without_a_network_it_says_where_and_what_to_do(tmp_path: Path, cache: P
     monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
     with pytest.raises(VSRError) as told:
         resolve("toy")
-    for part in ("'toy'", str(tmp_path), str(cache), "http://127.0.0.1:9/toy.pth", "curl -LO", "VSR_WEIGHTS"):
+    for part in ("'toy'", str(tmp_path), str(cache), "curl -L -o toy.pth 'http://127.0.0.1:9/toy.pth'", "refused", "VSR_WEIGHTS"):
         assert part in str(told.value)
 
 
@@ -146,7 +154,7 @@ def test_bad_names_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_path_is_a_folder_of_ones_own(publisher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights.params, "ROOT", tmp_path)
+    monkeypatch.setattr(params, "ROOT", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "mine" / "sam"
     folder.mkdir(parents=True)
@@ -155,7 +163,7 @@ def test_a_path_is_a_folder_of_ones_own(publisher: str, tmp_path: Path, monkeypa
     for name in ("mine/sam", "./mine/sam", "~/mine/sam", str(folder)):
         assert resolve(name).resolve() == folder and weights.digest(resolve(name)) == sha256(CONTENT)
     assert Publisher.asked == []
-    assert not weights.is_folder("sam_vit_b")
+    assert not weights.is_path("sam_vit_b")
 
 
 def test_a_folder_that_is_not_one_of_transformers_is_told(tmp_path: Path) -> None:
@@ -176,33 +184,120 @@ def test_a_folder_that_is_not_one_of_transformers_is_told(tmp_path: Path) -> Non
         resolve(str(folder))
     (folder / "model.safetensors").touch()
     sam = {"points_per_side": 8, "pred_iou_threshold": 0.88, "stability_threshold": 0.95, "nms_threshold": 0.7}
-    model = weights.params.Sam(backend="sam", weights=str(folder), max_masks=64, batch=64, **sam)  # type: ignore[arg-type]
+    model = params.Sam(backend="sam", weights=str(folder), max_masks=64, batch=64, **sam)  # type: ignore[arg-type]
     for content in ("{}", "not JSON", "[]"):
         (folder / "config.json").write_text(content)
         with pytest.raises(VSRError, match="does not name its model_type"):
             weights.provenance(model)
 
 
+def test_a_file_of_ones_own_is_what_params_yaml_says(publisher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    (tmp_path / "mine.pth").write_bytes(CONTENT)
+    assert checkpoint("./mine.pth", sha256(CONTENT)[:8]) == tmp_path / "mine.pth"
+    assert checkpoint(str(tmp_path / "mine.pth")) == tmp_path / "mine.pth"
+    with pytest.raises(
+        VSRError, match=f"sha256 of .*mine.pth is {sha256(CONTENT)}, and params.yaml says 00000000: write the new one"
+    ):
+        checkpoint("./mine.pth", "00000000")
+    with pytest.raises(VSRError, match="there is no file .*yours.pth: give that of a checkpoint"):
+        checkpoint("./yours.pth")
+    publish(monkeypatch, publisher)
+    assert checkpoint("toy").read_bytes() == CONTENT
+    with pytest.raises(VSRError, match="weights 'sam_vit_b' are those of a prior: choose a network's"):
+        checkpoint("sam_vit_b")
+    found = weights.recorded("sub/mine.pth", tmp_path / "mine.pth")
+    assert found == {"weights": "./mine.pth", "weights_sha256": sha256(CONTENT)}
+    assert weights.described("sub/mine.pth") == "parameters of the file mine.pth"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"weights": "./mine.pth"}, "weights './mine.pth' are a file: add its `sha256`, which `sha256sum ./mine.pth` prints"),
+        ({"weights": "basicvsr_reds4", "sha256": "0e599677"}, "`sha256` goes with the path of a file"),
+        ({"sha256": "0e599677"}, "`sha256` goes with the path of a file"),
+        ({"weights": "./mine.pth", "sha256": "0e59"}, "should match pattern"),
+    ],
+)
+def test_a_file_comes_with_its_sha256(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        params.Baseline.model_validate({**params.load().baselines["bicubic"].model_dump(exclude_none=True), **given})
+    with pytest.raises(ValueError, match=sentence):
+        params.Start(network="spynet", corpus="reds", **given)  # type: ignore[arg-type]
+
+
 def test_the_registry_agrees_with_the_publishers_names() -> None:
     """Publishers that put the first digits of the sha256 in the file's name: they must be those registered."""
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
-    for published in REGISTRY.values():
-        for file, digest in published.files.items():
+    for known in map(weights.find, [*REGISTRY, *of_networks()]):
+        for file, digest in known.files.items():
+            assert known.address(file).endswith(f"/{file}") or known.url.startswith("https://drive.google.com/")
             if file.endswith(".pth"):
-                assert digest is not None and digest.startswith(file[-12:-4])
+                assert digest is not None and len(prefix(file)) == 8 and digest.startswith(prefix(file))
     for name, official in {"raft_small": Raft_Small_Weights.DEFAULT, "raft_large": Raft_Large_Weights.DEFAULT}.items():
         (file,) = REGISTRY[name].files
-        assert REGISTRY[name].url + file == official.url
+        assert REGISTRY[name].address(file) == official.url
 
 
-def test_published_networks_say_what_they_were_trained_on() -> None:
-    recipes = weights.params.load().recipes
-    known = {name: published.trained_on for name, published in REGISTRY.items() if published.trained_on}
-    assert set(known) == {"basicvsr_reds4", "basicvsr_vimeo90k_bi", "basicvsr_vimeo90k_bd"}
-    for name, trained in known.items():
-        corpus, _, degradation = trained.partition("/")
-        assert corpus in ("reds", "vimeo90k") and name.startswith(f"basicvsr_{corpus}") and degradation in recipes
+def test_what_networks_say_of_their_published_parameters() -> None:
+    """It can be found by its name, is of a network that can be made, trained on what is known here, and says what its papers say."""
+    recipes, own = params.load().recipes, of_networks()
+    assert not own.keys() & REGISTRY.keys()
+    assert {"basicvsr", "basicvsr_plusplus", "edvr_l", "edvr_m", "iconvsr", "spynet"} == {_network(name) for name in own}
+    for name, known in own.items():
+        found = weights.find(name)
+        assert (found.files, found.trained_on, found.differs) == ({known.file: known.sha256}, known.trained_on, known.differs)
+        with torch.device("meta"):
+            network = models.create(_network(name), **known.options)
+        if not network.restores:
+            assert known.trained_on is None and not known.reported
+            continue
+        corpus, _, degradation = str(known.trained_on).partition("/")
+        assert corpus in ("reds", "vimeo90k") and name.startswith(f"{network.name}_{corpus}") and degradation in recipes
+        for pair in known.reported:
+            test_set, _, under = pair.partition("/")
+            assert test_set in TEST_SETS and under == degradation
+
+
+def _network(name: str) -> str:
+    """The network whose name the name of published weights begins with."""
+    return max((network for network in models.names() if name.startswith(f"{network}_")), key=len)
+
+
+def test_what_is_reported_is_what_papers_print() -> None:
+    """A file's own figures are within 0.15 dB and 0.002 of the papers' tables, under the protocol that they are given for."""
+    papers = {
+        (figure.method, figure.corpus, figure.degradation, figure.channel, figure.metric): figure.value
+        for figure in published.load()
+        if figure.source in ("dcgu", "seem") and not (figure.variant or figure.clip or figure.doubt)
+    }
+    compared = 0
+    for name, known in of_networks().items():
+        for pair, metrics in known.reported.items():
+            test_set, _, degradation = pair.partition("/")
+            if known.differs or known.trained_on != f"{'reds' if test_set == 'reds4' else 'vimeo90k'}/{degradation}":
+                continue
+            channel = "rgb" if test_set == "reds4" else "y"
+            for metric, within in (("psnr", 0.15), ("ssim", 0.002)):
+                printed = papers.get((_network(name), test_set, degradation, channel, metric))
+                if printed is not None:
+                    assert metrics[metric] == pytest.approx(printed, abs=within), (name, pair)
+                    compared += 1
+    assert compared >= 12
+
+
+def test_the_documentation_lists_them() -> None:
+    lines = (params.ROOT / "docs" / "methods.md").read_text().splitlines()
+    own = of_networks()
+    for name, known in own.items():
+        (row,) = (line for line in lines if line.startswith("|") and f"`{name}`" in line)
+        for column, test_set in zip(row.split("|")[3:6], ("reds4", "vid4", "udm10"), strict=True):
+            found = [scores for pair, scores in known.reported.items() if pair.startswith(f"{test_set}/")]
+            assert column.strip() == "".join(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" for scores in found), name
+        for option in known.options:
+            assert f"{option}:" in row
 
 
 def test_shared_raft(shared_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ class OnBasicVSR(BasicVSRFeatures, AnyScaleNetwork):
         blocks: residual blocks per direction.
         hidden: size of the hidden layers of the head's perceptron.
         base: the enlarged frames that the residual is added to: "bilinear" or "bicubic".
+        flow: "own", of a SPyNet within the network, or "given" with the clip.
 
     Raises:
         ValueError: an option has no such value.
@@ -24,8 +25,10 @@ class OnBasicVSR(BasicVSRFeatures, AnyScaleNetwork):
 
     kind: Callable[[int, int], Head]
 
-    def __init__(self, channels: int = 64, blocks: int = 30, hidden: int = 256, base: str = "bilinear") -> None:
-        super().__init__(channels, blocks)
+    def __init__(
+        self, channels: int = 64, blocks: int = 30, hidden: int = 256, base: str = "bilinear", flow: str = "own"
+    ) -> None:
+        super().__init__(channels, blocks, flow)
         self.add_head(type(self).kind(channels, hidden), base)
 
 
@@ -37,7 +40,7 @@ class OnBasicVSRPlusPlus(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         blocks: residual blocks per branch.
         outer_blocks: residual blocks of the feature extraction and of the reconstruction.
         groups: of the deformable convolutions, an even number that divides twice the channels.
-        hidden, base: see `OnBasicVSR`.
+        hidden, base, flow: see `OnBasicVSR`.
 
     Raises:
         ValueError: an option has no such value.
@@ -53,6 +56,7 @@ class OnBasicVSRPlusPlus(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         groups: int = 16,
         hidden: int = 256,
         base: str = "bilinear",
+        flow: str = "own",
     ) -> None:
-        super().__init__(channels, blocks, outer_blocks, groups)
+        super().__init__(channels, blocks, outer_blocks, groups, flow)
         self.add_head(type(self).kind(channels, hidden), base)

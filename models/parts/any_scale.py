@@ -71,18 +71,19 @@ class AnyScaleNetwork(RecurrentFeatures, Network):
         """The layer that makes what is added to the enlarged frames."""
         return self.head.last
 
-    def forward(self, clip: Tensor, size: Size | None = None) -> Tensor:
+    def forward(self, clip: Tensor, *, size: Size | None = None, flow: Tensor | None = None) -> Tensor:
         """Restore a clip.
 
         Args:
             clip: (N, T, 3, h, w) RGB in [0, 1].
             size: (H, W) of the output, each at least that of the clip; by default `scale` times it, rounded.
+            flow: see `flows`.
 
         Returns:
             (N, T, 3, H, W), unclipped.
 
         Raises:
-            ValueError: the size is smaller than the clip's.
+            ValueError: the size is smaller than the clip's, or as `flows`.
         """
         height, width = clip.shape[-2:]
         size = size or (round(self.scale * height), round(self.scale * width))
@@ -90,6 +91,6 @@ class AnyScaleNetwork(RecurrentFeatures, Network):
             raise ValueError(
                 f"{self.name} enlarges, but {size[1]}x{size[0]} is smaller than {width}x{height}: give a larger size."
             )
-        to_next, to_previous = self.flows(clip)
+        to_next, to_previous = self.flows(clip, flow)
         residuals = self.head.frames(self.features(clip, to_next, to_previous), to_previous, size)
         return torch.stack([x + self.enlarge(clip[:, t], size) for t, x in enumerate(residuals)], dim=1)

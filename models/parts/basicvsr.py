@@ -16,7 +16,6 @@ from models.parts.blocks import ConvResidualBlocks, count_blocks, leaky_relu
 from models.parts.recurrent import RecurrentFeatures
 from models.parts.registry import positive
 from models.parts.warp import flow_warp
-from models.spynet import SPyNet
 
 Step = Callable[[str, int, Tensor], tuple[Tensor, Tensor]]
 """What is done in a direction ("backward" or "forward") at a frame, by its index: from the frame and the features aligned
@@ -29,16 +28,17 @@ class BasicVSRFeatures(RecurrentFeatures):
     Args:
         channels: of the propagated features.
         blocks: residual blocks per direction.
+        flow: see `RecurrentFeatures.add_flow`.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int, blocks: int) -> None:
+    def __init__(self, channels: int, blocks: int, flow: str) -> None:
         super().__init__()
         positive("basicvsr", channels=channels, blocks=blocks)
         self.channels = channels
-        self.spynet = SPyNet()
+        self.add_flow(flow)
         self.backward_trunk = ConvResidualBlocks(channels + 3, channels, blocks)
         self.forward_trunk = ConvResidualBlocks(channels + 3, channels, blocks)
         self.fusion = nn.Conv2d(2 * channels, channels, 1)

@@ -17,7 +17,6 @@ from models.parts.deform import PREDICTED, SecondOrderDeformAlignment
 from models.parts.recurrent import RecurrentFeatures
 from models.parts.registry import positive
 from models.parts.warp import flow_warp
-from models.spynet import SPyNet
 
 BRANCHES = ("backward_1", "forward_1", "backward_2", "forward_2")
 """In the order in which features are propagated; each sees those before it."""
@@ -34,16 +33,17 @@ class BasicVSRPlusPlusFeatures(RecurrentFeatures):
         blocks: residual blocks per branch.
         outer_blocks: residual blocks of the feature extraction and of the reconstruction.
         groups: of the deformable convolutions, an even number that divides twice the channels.
+        flow: see `RecurrentFeatures.add_flow`.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int, blocks: int, outer_blocks: int, groups: int) -> None:
+    def __init__(self, channels: int, blocks: int, outer_blocks: int, groups: int, flow: str) -> None:
         super().__init__()
         positive("basicvsr_plusplus", channels=channels, blocks=blocks, outer_blocks=outer_blocks, groups=groups)
         self.channels = channels
-        self.spynet = SPyNet()
+        self.add_flow(flow)
         self.feat_extract = ConvResidualBlocks(3, channels, outer_blocks)
         self.deform_align = nn.ModuleDict({branch: SecondOrderDeformAlignment(channels, groups) for branch in BRANCHES})
         self.backbone = nn.ModuleDict(

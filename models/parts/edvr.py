@@ -131,6 +131,9 @@ class EDVRFeatures(nn.Module):
         tsa: whether frames are fused with attention (TSA) or by a plain convolution.
     """
 
+    trained_alone = True
+    """Where it is a part of another network, it begins with parameters that EDVR was trained to."""
+
     def __init__(self, channels: int, frames: int, extraction_blocks: int, groups: int, tsa: bool) -> None:
         super().__init__()
         self.conv_first = nn.Conv2d(3, channels, 3, padding=1)
@@ -211,6 +214,7 @@ class EDVR(EDVRFeatures, SubPixelNetwork):
         switches(self.name, tsa=tsa)
         super().__init__(channels, frames, extraction_blocks, groups, tsa)
         self.window = self.min_frames = frames
+        self.lookahead = frames // 2
         self.reconstruction = residual_blocks(channels, reconstruction_blocks)
         self.add_upsampler(channels, upsample_channels, base)
 

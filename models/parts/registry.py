@@ -1,17 +1,18 @@
-"""Networks by name."""
+"""Networks by name. A file of `models/` is imported when its network is asked for."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-PRIORS = {"masks": 64}
-"""What networks may see of every frame beside the clip, (N, T, channels, H, W), and its channels. `masks`: 1 where a segment is
-and 0 elsewhere, by falling area; those that a frame does not need are 0."""
+from models.parts.weights import Published
 
 
 class Network(nn.Module):
@@ -23,9 +24,9 @@ class Network(nn.Module):
     restore the one in the middle, to (N, 3, sH, sW). `period` is the number of frames after which the
     work on a long clip repeats itself. `any_scale` is True for networks whose `forward` takes the keyword
     `size`, the (H, W) to restore to, without which they restore to `round(scale * side)`. `priors` names
-    what `forward` takes after the clip, per frame and on its grid (`models.parts.registry.PRIORS`), in
-    this order. `restores` is False for networks that are parts of others and
-    take something else than clips.
+    the keywords by which `forward` takes what else it sees of every frame, (N, T, channels, H, W) on the clip's grid.
+    `lookahead` is the number of frames after a restored one that it depends on, None for all that follow.
+    `restores` is False for networks that are parts of others and take something else than clips.
     """
 
     name: str
@@ -36,7 +37,13 @@ class Network(nn.Module):
     period: int = 1
     any_scale: bool = False
     priors: tuple[str, ...] = ()
+    lookahead: int | None = None
     restores: bool = True
+
+    @property
+    def causal(self) -> bool:
+        """Whether a frame can be restored as soon as it is there."""
+        return self.lookahead == 0
 
     def learn(self, clip: Tensor, **given: Any) -> dict[str, Tensor]:
         """What the network gives while it learns: `restored` is what `forward` gives for the same arguments. Networks whose losses
@@ -50,20 +57,54 @@ class Network(nn.Module):
         return None
 
 
-NETWORKS: dict[str, type[Network]] = {}
+_IMPORTED: dict[str, type[Network]] = {}
 
 Kind = TypeVar("Kind", bound=type[Network])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Class decorator: makes the network available to `create` under `name`."""
+    """Class decorator: makes the network available to `create` under `name`, which is that of its file."""
 
-    def add(kind: Kind) -> Kind:
-        kind.name = name
-        NETWORKS[name] = kind
-        return kind
+    def add(network: Kind) -> Kind:
+        network.name = name
+        _IMPORTED[name] = network
+        return network
 
     return add
+
+
+@functools.cache
+def _files() -> frozenset[str]:
+    """The files of `models/` that register a network under their own name, found without importing them."""
+    folder = Path(__file__).resolve().parent.parent
+    return frozenset(path.stem for path in folder.glob("*.py") if f'\n@register("{path.stem}")\n' in path.read_text())
+
+
+def names() -> list[str]:
+    """The networks, sorted. Imports none."""
+    return sorted(_files() | _IMPORTED.keys())
+
+
+def kind(name: str) -> type[Network]:
+    """The class of a network.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    if name not in _IMPORTED:
+        if name not in _files():
+            raise ValueError(misspelt("network", name, names()))
+        importlib.import_module(f"models.{name}")
+    return _IMPORTED[name]
+
+
+def weights(name: str) -> Mapping[str, Published]:
+    """The published parameters of a network, which stand as `WEIGHTS` in its file.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    return getattr(importlib.import_module(kind(name).__module__), "WEIGHTS", {})
 
 
 def create(name: str, **options: Any) -> Network:
@@ -72,21 +113,14 @@ def create(name: str, **options: Any) -> Network:
     Raises:
         ValueError: there is no network of that name, or it has no such option or value.
     """
-    if name not in NETWORKS:
-        raise ValueError(misspelt("network", name, NETWORKS))
-    kind = NETWORKS[name]
-    parameters = inspect.signature(kind).parameters
+    chosen = kind(name)
+    parameters = inspect.signature(chosen).parameters
     for option in options:
         if option not in parameters:
             raise ValueError(misspelt(f"option of {name}", option, parameters))
-    network = kind(**options)
+    network = chosen(**options)
     network.options = {key: options.get(key, parameter.default) for key, parameter in parameters.items()}
     return network
-
-
-def names() -> list[str]:
-    """The registered networks, sorted."""
-    return sorted(NETWORKS)
 
 
 def positive(network: str, **options: Any) -> None:

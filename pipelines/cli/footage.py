@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +59,10 @@ def restore(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to, whatever their shape.")
     ] = None,
-    masks: Annotated[str | None, typer.Option(help="A segmenter of params.yaml, for networks that masks guide.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Masks or flows of params.yaml, for networks that see them; by default those it was trained with."),
+    ] = None,
     window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
     overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
     tile: Annotated[
@@ -81,8 +84,8 @@ def restore(
     import torch
 
     from pipelines.clips import footage
-    from pipelines.evaluation.restore import restore as restore_frames
-    from pipelines.evaluation.speed import Speed
+    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
     speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
@@ -93,10 +96,10 @@ def restore(
         raise VSRError("this machine has no CUDA device: leave --device out.")
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
-    mask = networks.masking(network, masks, place)
+    guided = networks.guiding(network, weights, prior, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
-        seen, *priors = mask(clip.frames())
+        seen, priors = guided(clip)
         frames = restore_frames(
             network,
             seen,
@@ -135,7 +138,12 @@ def export(
     opened = Store(store)
     names = list(dict.fromkeys(clip or opened.clips))
     with Progress("export", len(names)) as progress:
-        write(opened, names, destination, video, progress)
+
+        def counted(frames: Iterable[Any]) -> Iterator[Any]:
+            yield from progress.counted(frames)
+            progress.clip()
+
+        write(opened, names, destination, video, counted)
 
 
 def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
@@ -184,11 +192,11 @@ def _preview(source: Path, destination: Path, name: str, recipe: Any) -> None:
     """The sheet of what a recipe does to a frame of the first clip of SRC."""
     import itertools
 
+    from pipelines.cli.preview import caption, sheet
     from pipelines.clips import footage
     from pipelines.clips.images import write_png
     from pipelines.degradations import recipes
     from pipelines.degradations.draw import draw, rng
-    from pipelines.degradations.preview import caption, sheet
 
     if destination.suffix.lower() != ".png":
         raise VSRError(f"--preview writes one picture, and DST is {str(destination)!r}: give a name that ends in .png.")

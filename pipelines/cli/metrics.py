@@ -11,7 +11,7 @@ def print_metrics(as_json: bool) -> None:
     """The registry of metrics as a table."""
     import math
 
-    from pipelines.evaluation.metrics import METRICS, unavailable
+    from pipelines.metrics import METRICS, unavailable
 
     entries: list[dict[str, Any]] = [
         {

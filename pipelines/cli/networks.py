@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ def card(
 ) -> None:
     """A network's parameters and multiply-accumulates per frame, as published."""
     from pipelines import networks
-    from pipelines.evaluation.cost import cost
+    from pipelines.restoring.cost import cost
 
     height, width = pixels("--lr", lr)
     network = networks.restorer(networks.create(method))
@@ -82,26 +82,59 @@ def pixels(option: str, text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def masking(network: Any, name: str | None, device: str) -> Callable[[Any], Sequence[Any]]:
-    """Makes of the frames of a clip what the network sees: the frames, and their masks if they guide it."""
-    import itertools
+def guiding(network: Any, weights: Path | None, name: str | None, device: str) -> Callable[[Any], tuple[Any, Any]]:
+    """Makes of a clip what the network sees: its frames, and their priors by keyword.
 
+    Args:
+        network: see `chosen`.
+        weights: its parameters; the record of a training beside them says which prior it learnt with.
+        name: a prior of params.yaml, None for that of the record.
+        device: where the prior is computed.
+
+    Raises:
+        VSRError: the network sees none, or another, or one that cannot be computed.
+    """
     from pipelines import params
-    from pipelines.priors.masks import Masks, planes
+    from pipelines.priors import computed
 
-    known = params.load().masks if name is not None or network.priors else {}
     if not network.priors:
         if name is not None:
-            raise VSRError(f"{network.name} is not guided by masks: leave --masks out.")
-        return lambda frames: (frames,)
-    if name is None:
+            raise VSRError(f"{network.name} sees no prior of the frames: leave --prior out.")
+        return lambda clip: (clip.frames(), {})
+    known = params.load().priors_of(network.priors)
+    learnt = _learnt_with(weights)
+    seen = " and ".join(network.priors)
+    if not known or (learnt and learnt["kind"] == "rendered"):
         raise VSRError(
-            f"{network.name} is guided by masks of the frames: name what makes them with --masks, one of {', '.join(known)}."
+            f"{network.name} sees {seen}, which footage brings and nothing computes: evaluate it on a rendered corpus."
         )
-    worker = Masks(params.entry("masks", known, name).model, device)
+    if name is None and learnt:
+        name = str(learnt["name"])
+    if name is None:
+        raise VSRError(f"{network.name} is guided by {seen}: name what makes them with --prior, one of {', '.join(known)}.")
+    model = params.entry("prior", known, name)
+    _check_learnt(learnt, name, model)
+    worker = computed.worker(model, device)
+    return lambda clip: computed.of_footage(worker, network.priors, clip.frames(), clip.size)
 
-    def both(frames: Any) -> Sequence[Any]:
-        seen, segmented = itertools.tee(frames)
-        return seen, (planes(worker.frame(frame)["masks"]) for frame in segmented)
 
-    return both
+def _learnt_with(weights: Path | None) -> dict[str, Any] | None:
+    """The prior that a network was trained with, by the record that stands beside its parameters; None where there is none."""
+    from pipelines.training import product
+
+    if weights is None or weights.name != product.WEIGHTS or not (weights.parent / product.RECORD).is_file():
+        return None
+    return product.read(weights.parent).get("prior")
+
+
+def _check_learnt(learnt: dict[str, Any] | None, name: str, model: Any) -> None:
+    """The prior is that which the network learnt with, whatever the two are called."""
+    from pipelines import weights
+
+    found = weights.provenance(model)
+    if learnt is None or learnt["model"] == found:
+        return
+    wanted, given = (", ".join(f"{key} {value}" for key, value in model.items()) for model in (learnt["model"], found))
+    raise VSRError(
+        f"the network was trained with {learnt['name']} ({wanted}), and {name} is another prior ({given}): give that one."
+    )

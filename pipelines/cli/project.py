@@ -1,4 +1,4 @@
-"""Commands for the project that params.yaml describes, and for the machine it runs on: repro, report, ui, doctor."""
+"""Commands for the project that params.yaml describes, and for the machine it runs on: repro, report, ui, doctor, sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def repro(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Methods, to train and evaluate them and report on what there is, or stages; with all they depend on. "
+            help="Methods, to train and test them and report on what there is, or stages; with all they depend on. "
             "The whole graph if none.",
         ),
     ] = None,
@@ -77,3 +77,13 @@ def doctor() -> None:
         healthy &= mark != "NO"
     if not healthy:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
+
+
+def sources() -> None:
+    """Write anew which files each network is made of (models/sources), after an import in models/ changed."""
+    import models
+    from pipelines import params
+    from pipelines.runtime.sources import FOLDER, write
+
+    changed = write(models.names(), params.find().parent)
+    print(f"{FOLDER}: " + (f"wrote {', '.join(changed)}." if changed else "everything is up to date."))

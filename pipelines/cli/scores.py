@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli.metrics import print_metrics
 from pipelines.errors import VSRError
+
+if TYPE_CHECKING:
+    from pipelines.results import ClipScores, Scores
 
 
 def score(
@@ -78,9 +81,8 @@ def compare(
     """Results side by side: differences of the clips from the first RUN, with their interval, and cost."""
     from rich.console import Console
 
-    from pipelines import params
+    from pipelines import params, results
     from pipelines.report import compare as comparing
-    from pipelines.report import results
 
     if as_json and as_csv:
         raise VSRError("--json and --csv do not go together: choose one.")
@@ -135,28 +137,30 @@ def _pairs(ours: dict[str, Any], theirs: dict[str, Any], failures: dict[str, str
     return {name: (ours[name], theirs[name]) for name in theirs if name in ours}
 
 
-def _flat(found: dict[str, Any], failures: dict[str, str]) -> dict[str, Any]:
+def _flat(found: Scores, failures: dict[str, str]) -> dict[str, Any]:
     """Scores as `score --json` prints them."""
-    counts = "frames", "lossless"
-    clips = {clip: {**values["metrics"], **{count: values[count] for count in counts}} for clip, values in found["clips"].items()}
-    shown = {**found["metrics"], **{count: found[count] for count in counts}, "skipped": found["skipped"], "clips": clips}
+
+    def of(scores: ClipScores) -> dict[str, Any]:
+        return {**scores.metrics, "frames": scores.frames, "lossless": scores.lossless}
+
+    shown = {**of(found), "skipped": found.skipped, "clips": {clip: of(scores) for clip, scores in found.clips.items()}}
     return {**shown, "failed": failures} if failures else shown
 
 
-def _score_lines(found: dict[str, Any], total: int) -> list[str]:
+def _score_lines(found: Scores, total: int) -> list[str]:
     """Scores as `score` prints them; `total` are the clips that were to be scored."""
-    clips = found["clips"]
+    clips = found.clips
 
-    def line(label: str, values: dict[str, Any], names: list[str]) -> str:
-        lossless = f", {values['lossless']} lossless" if values["lossless"] else ""
-        shown = ", ".join(f"{name} {values['metrics'][name]:.4f}" for name in names)
-        return f"{label}: {shown} ({values['frames']} frames{lossless})"
+    def line(label: str, scores: ClipScores, names: list[str]) -> str:
+        lossless = f", {scores.lossless} lossless" if scores.lossless else ""
+        shown = ", ".join(f"{name} {scores.metrics[name]:.4f}" for name in names)
+        return f"{label}: {shown} ({scores.frames} frames{lossless})"
 
-    framewise = list(next(iter(clips.values()))["metrics"])
+    framewise = list(next(iter(clips.values())).metrics)
     lines = [line(clip, values, framewise) for clip, values in clips.items() if framewise]
     if total > 1 and framewise:
         lines.append(line("mean" if len(clips) == total else f"mean of {len(clips)} of {total} clips", found, framewise))
-    of_set = [name for name in found["metrics"] if name not in framewise]
+    of_set = [name for name in found.metrics if name not in framewise]
     if of_set:
         lines.append(line("all clips together", found, of_set))
-    return [*lines, *(f"skipped {name}: {reason}" for name, reason in found["skipped"].items())]
+    return [*lines, *(f"skipped {name}: {reason}" for name, reason in found.skipped.items())]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.clips import video
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError, unknown
-from pipelines.runtime.progress import Progress
+
+Frames = Iterable[np.ndarray]
 
 
-def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, progress: Progress) -> None:
+def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, counted: Callable[[Frames], Frames] = iter) -> None:
     """Write clips as `<out>/<clip>/<frame>.png`, or as `<out>/<clip>.mp4`; `out` appears whole.
+
+    Args:
+        store: where the clips are.
+        clips: their names.
+        out: a new folder.
+        as_video: whether to write videos.
+        counted: passes on the frames of a clip, and may say how many there were.
 
     Raises:
         VSRError: `out` is there already or cannot be written, the store has no such clip, or see `video.encode`.
@@ -28,14 +36,13 @@ def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, progre
     if out.exists():
         raise VSRError(f"{out} already exists: remove it or choose another name.")
     try:
-        with whole.folder(out) as folder:
+        with atomic_folder(out) as folder:
             for clip in clips:
-                frames = progress.counted(store.frames(clip))
+                frames = counted(store.frames(clip))
                 if as_video:
                     video.encode(frames, folder / f"{_file_name(clip)}.mp4", store.clips[clip].attributes.fps)
                 else:
                     _write(folder / _file_name(clip), frames)
-                progress.clip()
     except OSError as error:
         raise VSRError(
             f"{out} cannot be written ({error.strerror or error}): free some space or choose another place."

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.clips import video
 from pipelines.clips.images import png_size, write_png
 from pipelines.clips.readers import FRAMES_FPS, clip_folders, frame_files, probe_video, read_frames, video_files
@@ -164,7 +164,7 @@ def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray], 
         names = [files[index].name for index in kept]
     else:
         names = [f"{index:08d}.png" for index in kept]
-    with whole.folder(target) as folder:
+    with atomic_folder(target) as folder:
         count = 0
         for count, frame in enumerate(frames, start=1):
             if count <= len(names):

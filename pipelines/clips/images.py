@@ -82,13 +82,18 @@ def write_png(path: Path, frame: np.ndarray) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
     """
-    _, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(encode_png(frame))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def encode_png(frame: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB as the bytes of a PNG file."""
+    _, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    return data.tobytes()
 
 
 def _open(path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from pipelines.clips import parallax, places, video
 from pipelines.clips.images import png_size, read_png
 from pipelines.clips.layouts import own, reds, testsets, vimeo90k
 from pipelines.clips.layouts.clips import FRAMES_FPS as FRAMES_FPS
-from pipelines.clips.layouts.clips import SourceClip, Video, check_sizes
+from pipelines.clips.layouts.clips import SmallRender, SourceClip, Video, check_sizes
 from pipelines.clips.places import Folder
 from pipelines.clips.store import Frame
 from pipelines.errors import VSRError
@@ -40,6 +40,28 @@ def list_clips(corpus: params.Corpus, root: Path) -> list[SourceClip]:
     return sorted(clips, key=lambda clip: clip.name)
 
 
+def list_rendered(corpus: params.Corpus, root: Path) -> list[SourceClip]:
+    """The clips that a corpus brings at LR size with their buffers, by name; none for most corpora.
+
+    Their `parameters` are the provenance of a prior, and `crop`, the (height, width) of the HR frames that they show.
+
+    Args:
+        corpus, root: as `list_clips`.
+
+    Raises:
+        VSRError: they are not those of `list_clips`; see the module of its layout.
+    """
+    if isinstance(corpus, params.Footage):
+        clips = own.rendered(corpus, places.find(corpus.source, root))
+        check_sizes(clips)
+        return sorted(clips, key=lambda clip: clip.name)
+    if not isinstance(corpus, params.Parallax) or corpus.rendered is None:
+        return []
+    made_by = {"backend": "rendered", "normals": "camera", "crop": list(parallax.covered(corpus))}
+    clips = [SourceClip(name, split, name, parallax.FPS, SmallRender(corpus), made_by) for name, split in parallax.clips(corpus)]
+    return sorted(clips, key=lambda clip: clip.name)
+
+
 @contextlib.contextmanager
 def open_clip(clip: SourceClip) -> Iterator[tuple[float, Iterator[Frame]]]:
     """A context of a clip's frames per second and of its frames, one at a time.
@@ -52,6 +74,8 @@ def open_clip(clip: SourceClip) -> Iterator[tuple[float, Iterator[Frame]]]:
     """
     if isinstance(clip.location, params.Parallax):
         yield parallax.FPS, parallax.render(clip.location, clip.name)
+    elif isinstance(clip.location, SmallRender):
+        yield parallax.FPS, parallax.rendered(clip.location.corpus, clip.name)
     elif isinstance(clip.location, Video):
         with clip.location.place.local(clip.location.name) as path:
             info = probe_video(path, clip.source)

@@ -4,10 +4,12 @@ A store is a directory of Arrow IPC files, one record batch per frame, whole cli
 Parquet manifest with one row per clip. Each column holds raw array bytes, so that reading a crop
 touches only the pages of that crop. The field metadata says how to read the bytes back:
 
-========= ==================================================================================
-`dtype`   the NumPy type of the array; `bool` arrays are packed eight to a byte
-`scale`   for `int16` columns written from real values: value = stored integer x scale
-========= ==================================================================================
+============= ==============================================================================
+`dtype`       the NumPy type of the array; `bool` arrays are packed eight to a byte
+`scale`       for `int16` columns written from real values: value = stored integer x scale
+`compression` `zstd` where Arrow compresses the buffers: a frame is then read as a whole
+`predictor`   `differences` where 8-bit values are stored as differences, see `_differences`
+============= ==============================================================================
 
 Every array's shape stands beside it in the column `<name>.shape`, so frames may carry any number
 of masks. Everything written is a function of the data alone: no time, host or path.
@@ -31,11 +33,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
 SHARD_BYTES = 256 * 2**20
 """A shard takes whole clips until it would grow past this many bytes."""
+
+_ABOUT = b"about"
+_CODEC, _LEVEL = "zstd", 1  # higher levels save a tenth and take several times as long
 
 Frame = Mapping[str, np.ndarray]
 """The arrays of one frame by column name, e.g. `{"rgb": (H, W, 3) uint8}`."""
@@ -80,14 +86,16 @@ class ClipWriter:
         folder: where finished clips wait to be assembled.
         name: the clip's name; any text, quoted for the file system.
         scales: columns of real values to keep as `int16` multiples of the given step.
+        compress: store frames compressed, without loss: for those that are read whole, not cropped.
     """
 
-    def __init__(self, folder: Path, name: str, scales: Mapping[str, float] | None = None) -> None:
+    def __init__(self, folder: Path, name: str, scales: Mapping[str, float] | None = None, *, compress: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.path = part_path(folder, name)
         self.frames = 0
         self._scales = dict(scales or {})
+        self._compress = compress
         self._partial = self.path.with_suffix(".partial")
         self._hash = hashlib.sha256()
         self._schema: pa.Schema | None = None
@@ -117,12 +125,13 @@ class ClipWriter:
                     )
                 ]
             )
-            self._writer = pa.ipc.new_file(self._partial, self._schema)
+            self._writer = _new_file(self._partial, self._schema)
         columns = []
         for name, (raw, dtype, shape) in encoded.items():
             self._hash.update(f"{name} {dtype} {shape}".encode())
             self._hash.update(raw.data)
-            columns += [_binary(raw), pa.array([list(shape)], pa.list_(pa.int32()))]
+            stored = _differences(raw) if self._predicted(dtype) else raw
+            columns += [_binary(stored), pa.array([list(shape)], pa.list_(pa.int32()))]
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
         self.frames += 1
 
@@ -153,8 +162,17 @@ class ClipWriter:
         self._partial.unlink(missing_ok=True)
 
     def _metadata(self, name: str, dtype: str) -> dict[str, str]:
-        scale = {"scale": repr(self._scales[name])} if name in self._scales else {}
-        return {"dtype": dtype, **scale}
+        metadata = {"dtype": dtype}
+        if name in self._scales:
+            metadata["scale"] = repr(self._scales[name])
+        if self._compress:
+            metadata["compression"] = _CODEC
+        if self._predicted(dtype):
+            metadata["predictor"] = "differences"
+        return metadata
+
+    def _predicted(self, dtype: str) -> bool:
+        return self._compress and dtype == "u1"
 
     def _encode(self, name: str, array: np.ndarray) -> tuple[np.ndarray, str, tuple[int, ...]]:
         shape = array.shape
@@ -180,33 +198,29 @@ def finished(folder: Path, name: str) -> Clip | None:
     return _clip(json.loads(row.read_text())) if row.exists() else None
 
 
-def assemble(folder: Path, names: Sequence[str], out: Path) -> None:
+def assemble(folder: Path, names: Sequence[str], out: Path, about: Mapping[str, Any] | None = None) -> None:
     """Join finished clips, in the given order, into the store `out`, which appears whole.
 
     Args:
         folder: where `ClipWriter` left them; the clips stay there.
-        names: the clips of the store, in manifest order.
+        names: the clips of the store, in manifest order; may be none.
         out: the store; an older one is replaced.
+        about: what is true of the whole store (JSON values), kept in the manifest: `Store.about`.
     """
-    building = folder / "_store"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     clips: list[Clip] = []
-    for index, shard in enumerate(_shards(folder, names)):
-        file = f"clips-{index:05d}.arrow"
-        paths = [part_path(folder, clip.name) for clip in shard]
-        if len(paths) == 1:
-            _link(paths[0], building / file)
-        else:
-            _concatenate(paths, building / file)
-        first = 0
-        for clip in shard:
-            clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
-            first += clip.frames
-    _write_manifest(clips, building / MANIFEST)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(building, out)
+    with atomic_folder(out) as building:
+        for index, shard in enumerate(_shards(folder, names)):
+            file = f"clips-{index:05d}.arrow"
+            paths = [part_path(folder, clip.name) for clip in shard]
+            if len(paths) == 1:
+                _link(paths[0], building / file)
+            else:
+                _concatenate(paths, building / file)
+            first = 0
+            for clip in shard:
+                clips.append(Clip(clip.name, clip.frames, clip.attributes, clip.sha256, file, first))
+                first += clip.frames
+        _write_manifest(clips, about or {}, building / MANIFEST)
 
 
 class Store:
@@ -224,15 +238,27 @@ class Store:
         if not (self.path / MANIFEST).is_file():
             raise VSRError(f"{self.path} is not a clip store (no {MANIFEST}): run its stage, or `dvc pull {self.path}`.")
         try:
-            rows = pq.read_table(self.path / MANIFEST).to_pylist()
+            table = pq.read_table(self.path / MANIFEST)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path / MANIFEST, error) from error
-        self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in rows}
+        self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in table.to_pylist()}
+        self.about: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
         self._views: dict[tuple[str, int, str], np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "clips": self.clips, "_readers": {}, "_views": {}}
+        return {"path": self.path, "clips": self.clips, "about": self.about, "_readers": {}, "_views": {}}
+
+    def clip(self, name: str) -> Clip:
+        """The manifest row of a clip.
+
+        Raises:
+            VSRError: there is no clip of that name.
+        """
+        try:
+            return self.clips[name]
+        except KeyError:
+            raise unknown(f"clip of {self.path}", name, self.clips) from None
 
     def split(self, name: str) -> list[Clip]:
         """The clips of a split, in manifest order.
@@ -240,13 +266,16 @@ class Store:
         Raises:
             VSRError: the store has no clip in that split.
         """
+        if not self.clips:
+            raise VSRError(f"{self.path} holds no clips, as its corpus brings none: choose another corpus.")
         clips = [clip for clip in self.clips.values() if clip.attributes.split == name]
         if not clips:
             raise unknown(f"split of {self.path}", name, {clip.attributes.split for clip in self.clips.values()})
         return clips
 
     def frame(self, clip: str, index: int, column: str = "rgb") -> np.ndarray:
-        """One frame's array; for plain columns a read-only view of the file, nothing is copied.
+        """One frame's array; for plain columns a read-only view of the file, nothing is copied. Packed and
+        compressed ones are unpacked anew every time.
 
         Returns:
             `rgb`: (H, W, 3) uint8. Columns with a scale come back as float32, packed ones as bool.
@@ -255,35 +284,29 @@ class Store:
         view = self._views.get(key)
         if view is None:
             view = self._map(clip, index, column)
-            if view.dtype == np.bool_:  # unpacked: a copy, too large to keep
-                return view
+            if view.dtype == np.bool_ or b"compression" in self._metadata(clip, column):  # copies, too large to keep
+                return self._decode(view, clip, column)
             self._views[key] = view
         return self._decode(view, clip, column)
 
     def read(self, clip: str, start: int = 0, stop: int | None = None, column: str = "rgb") -> np.ndarray:
         """Frames `start` to `stop` of a clip, stacked: (T, ...) as `frame` gives them."""
-        frames = self._row(clip).frames
+        frames = self.clip(clip).frames
         return np.stack([self.frame(clip, index, column) for index in range(*slice(start, stop).indices(frames))])
 
     def frames(self, clip: str, column: str = "rgb") -> Iterator[np.ndarray]:
         """All frames of a clip, one at a time."""
-        for index in range(self._row(clip).frames):
+        for index in range(self.clip(clip).frames):
             yield self.frame(clip, index, column)
 
     def columns(self, clip: str) -> list[str]:
         """The names of the arrays that a clip's frames have."""
-        return [name for name in self._reader(self._row(clip).file).schema.names if not name.endswith(".shape")]
+        return [name for name in self._reader(self.clip(clip).file).schema.names if not name.endswith(".shape")]
 
     def scale(self, clip: str, column: str) -> float | None:
         """The step of a column of scaled integers (its largest error is half of it), else None."""
         scale = self._metadata(clip, column).get(b"scale")
         return float(scale) if scale else None
-
-    def _row(self, clip: str) -> Clip:
-        try:
-            return self.clips[clip]
-        except KeyError:
-            raise unknown(f"clip of {self.path}", clip, self.clips) from None
 
     def _reader(self, file: str) -> pa.ipc.RecordBatchFileReader:
         if file not in self._readers:
@@ -296,20 +319,22 @@ class Store:
     def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
         if column not in self.columns(clip):
             raise unknown(f"column of {self.path}", column, self.columns(clip))
-        return dict(self._reader(self._row(clip).file).schema.field(column).metadata)
+        return dict(self._reader(self.clip(clip).file).schema.field(column).metadata)
 
     def _map(self, clip: str, index: int, column: str) -> np.ndarray:
-        row = self._row(clip)
+        row = self.clip(clip)
         if not 0 <= index < row.frames:
             raise VSRError(f"clip {clip!r} of {self.path} has no frame {index}: it has {row.frames}.")
-        dtype = self._metadata(clip, column)[b"dtype"].decode()
+        metadata = self._metadata(clip, column)
+        dtype = metadata[b"dtype"].decode()
         batch = self._reader(row.file).get_batch(row.first + index)
         shape = batch.column(f"{column}.shape")[0].as_py()
         raw = batch.column(column).buffers()[2]
         if dtype == "bool":
             count = int(np.prod(shape, dtype=np.int64))
             return np.unpackbits(np.frombuffer(raw, np.uint8), count=count).astype(bool).reshape(shape)
-        return np.frombuffer(raw, dtype, count=int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        array = np.frombuffer(raw, dtype, count=int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        return _sums(array) if b"predictor" in metadata else array
 
     def _decode(self, view: np.ndarray, clip: str, column: str) -> np.ndarray:
         if view.dtype != np.int16:
@@ -320,6 +345,28 @@ class Store:
 
 def _damaged(path: Path, error: Exception) -> VSRError:
     return VSRError(f"{path} cannot be read ({error}): remove {path.parent} and run its stage again.")
+
+
+def _differences(array: np.ndarray) -> np.ndarray:
+    """Each 8-bit value less its neighbours' prediction, modulo 256: differences along the first axis, then along the
+    second (PNG, W3C 2025, Sec. 9.2, filters Up and Sub one after the other). They compress to half of what pixels do."""
+    for axis in range(min(2, array.ndim)):
+        array = np.diff(array, axis=axis, prepend=np.zeros_like(array.take([0], axis)))
+    return array
+
+
+def _sums(differences: np.ndarray) -> np.ndarray:
+    """What `_differences` was made of."""
+    for axis in range(min(2, differences.ndim)):
+        differences = np.add.accumulate(differences, axis=axis, dtype=np.uint8)
+    return differences
+
+
+def _new_file(path: Path, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
+    """A file of frames, its buffers compressed if the fields say so."""
+    compressed = any(b"compression" in (field.metadata or {}) for field in schema)
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec(_CODEC, _LEVEL) if compressed else None)
+    return pa.ipc.new_file(path, schema, options=options)
 
 
 def _binary(raw: np.ndarray) -> pa.Array:
@@ -353,19 +400,19 @@ def _schema(folder: Path, name: str) -> pa.Schema:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
 
 def _concatenate(paths: Sequence[Path], target: Path) -> None:
     readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in paths]
-    with pa.ipc.new_file(target, readers[0].schema) as writer:
+    with _new_file(target, readers[0].schema) as writer:
         for reader in readers:
             for index in range(reader.num_record_batches):
                 writer.write_batch(reader.get_batch(index))
 
 
-def _write_manifest(clips: Sequence[Clip], path: Path) -> None:
+def _write_manifest(clips: Sequence[Clip], about: Mapping[str, Any], path: Path) -> None:
     rows = [
         {
             "clip": clip.name,
@@ -396,7 +443,8 @@ def _write_manifest(clips: Sequence[Clip], path: Path) -> None:
             ("file", text),
             ("first", integer),
             ("parameters", text),
-        ]
+        ],
+        metadata={_ABOUT: json.dumps(about, sort_keys=True)} if about else None,
     )
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.clips.levels import quantise
 from pipelines.degradations import codec, filtering, jpeg, kernels, noise, sharpen
 from pipelines.degradations.draw import CODECS, Entry, at
 from pipelines.degradations.interpolate import interpolate
@@ -22,12 +23,6 @@ from pipelines.degradations.resize import bicubic
 
 Chunk = list[Tensor]
 """Neighbouring frames."""
-
-
-def quantise(frame: Tensor) -> np.ndarray:
-    """(C, H, W) levels as an 8-bit frame, (H, W, C): rounded half away from zero and clipped, as MATLAB converts to uint8."""
-    levels = frame if frame.dtype == torch.uint8 else frame.add(0.5).floor_().clamp_(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def run(

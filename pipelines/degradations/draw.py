@@ -206,6 +206,8 @@ def _codec(step: params.X264 | params.Mpeg4, generator: np.random.Generator, sta
         state.sizes = [(height, width)] * len(state.sizes)
     bit_rate = None if step.bit_rate is None else round(_one(step.bit_rate, generator))
     entry = {**step.model_dump(), "bit_rate": bit_rate, "fps": step.fps or state.fps}
+    if isinstance(step, params.X264):
+        entry["pixel_format"] = step.pixel_format or "yuv420p"
     codec.check_size(state.sizes[0], entry.get("pixel_format", "yuv420p"))
     return [*entries, entry]
 

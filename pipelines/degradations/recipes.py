@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from pipelines import params
+from pipelines.clips.levels import quantise
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.degradations import codec
-from pipelines.degradations.apply import quantise, run
+from pipelines.degradations.apply import run
 from pipelines.degradations.draw import CODECS, at, draw, rng
 
 Drawn = dict[str, Any]

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.parts.resize import imresize_to
 from pipelines.clips import video
-from pipelines.evaluation.restore import quantise, to_tensor
 
 SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
@@ -32,26 +30,18 @@ class Look:
         first = max(0, self._middle - FILM_FRAMES // 2)
         self._filmed = range(first, min(frames, first + FILM_FRAMES))
         self._row = row
-        self._lr: dict[int, np.ndarray] = {}
         self._film: list[np.ndarray] = []
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = [], []
         self.pictures: dict[str, np.ndarray] = {}
 
-    def take_lr(self, index: int, frame: np.ndarray) -> None:
-        """The LR frame of that number, (h, w, 3) uint8, before the restored one comes."""
-        if index == self._middle or index in self._filmed:
-            self._lr[index] = frame
-
-    def take(self, index: int, restored: np.ndarray, truth: np.ndarray) -> None:
-        """The frames of that number, (H, W, 3) uint8."""
+    def take(self, index: int, lr: np.ndarray, restored: np.ndarray, truth: np.ndarray) -> None:
+        """The frames of that number, (h, w, 3) and (H, W, 3) uint8."""
         row = min(self._row, len(restored) - 1)
         for rows, frame in zip(self._rows, (restored, truth), strict=True):
             rows.append(frame[row].copy())
-        lr = self._lr.pop(index, None)
-        if lr is None:
+        if index not in self._filmed:  # the middle one is
             return
-        height, width = restored.shape[:2]
-        bicubic = quantise(imresize_to(to_tensor([lr])[0], (height, width)))
+        bicubic = _enlarged(lr, restored.shape[:2])
         if index == self._middle:
             self.pictures = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
         self._film.append(np.hstack([_pane(frame) for frame in (bicubic, restored, truth)]))
@@ -71,6 +61,16 @@ class Look:
             path = Path(folder) / "clip.mp4"
             video.encode(self._film, path, fps)
             return path.read_bytes()
+
+
+def _enlarged(lr: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """An LR frame by bicubic interpolation, (H, W, 3) uint8."""
+    # Torch takes seconds to import, and only the workers take pictures.
+    from models.parts.resize import imresize_to
+    from pipelines.clips.levels import to_frame, to_tensor
+
+    height, width = size
+    return to_frame(imresize_to(to_tensor(lr), (height, width)))
 
 
 def _pane(frame: np.ndarray) -> np.ndarray:

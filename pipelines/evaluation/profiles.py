@@ -36,7 +36,7 @@ def temporal_profile(frames: Iterable[np.ndarray], row: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def liveliest_row(frames: Iterable[np.ndarray]) -> int:
+def most_active_row(frames: Iterable[np.ndarray]) -> int:
     """The row that changes most from frame to frame: of the largest sum of absolute differences, the upper of two equal ones.
 
     Chosen on the true frames, it is the same row for every method. Two frames are held at a time.

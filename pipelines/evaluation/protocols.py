@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation.metrics import luma
+from pipelines.metrics import luma
 
 Motion = Literal["slow", "medium", "fast"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
@@ -128,16 +128,21 @@ def get(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def mirrored(protocols: Sequence[Protocol]) -> bool:
-    """Whether networks are shown clips forwards and then backwards, for a test that these protocols score at once.
+def check_mirrored(protocols: Sequence[Protocol], mirrored: bool, test: str) -> None:
+    """Check that clips restored so, `mirrored` or not, are those that all of these protocols score.
 
     Raises:
-        VSRError: they disagree.
+        VSRError: they disagree, or have them restored otherwise; `test` is the entry of params.yaml.
     """
-    told = {protocol.mirrored: protocol.name for protocol in protocols}
-    if len(told) > 1:
+    ways = {protocol.mirrored: protocol.name for protocol in protocols}
+    if len(ways) > 1:
         raise VSRError(
-            f"the protocols {told[True]!r} and {told[False]!r} cannot score the same restored clips: the first has them restored "
+            f"the protocols {ways[True]!r} and {ways[False]!r} cannot score the same restored clips: the first has them restored "
             "forwards and backwards and the second does not, leave one of them out of the test."
         )
-    return True in told
+    if mirrored not in ways:
+        way = "as they are" if mirrored else "forwards and then backwards"
+        raise VSRError(
+            f"the protocol {ways[not mirrored]!r} of '{test}' scores clips that were shown to networks {way}: "
+            f"set its `passes.mirrored` to {str(not mirrored).lower()}."
+        )

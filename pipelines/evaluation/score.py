@@ -7,28 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, TypedDict, runtime_checkable
+from typing import Any, runtime_checkable
 from typing import Protocol as Interface
 
 import numpy as np
 
+from pipelines import metrics as registry
 from pipelines.errors import VSRError
-from pipelines.evaluation import metrics as registry
-from pipelines.evaluation.metrics import Metric
 from pipelines.evaluation.protocols import Protocol
-
-OWN = -1
-"""The frame number of a value that is a clip's own."""
-
-
-class Row(TypedDict):
-    """One value: of a metric, for one frame of a clip or for the clip (frame `OWN`), by a protocol."""
-
-    clip: str
-    frame: int
-    protocol: str
-    metric: str
-    value: float
+from pipelines.metrics import Metric
+from pipelines.results import OWN, ClipScores, FrameValue, Scores
 
 
 @runtime_checkable
@@ -44,16 +32,16 @@ class Detailed(Interface):
 class ClipScore:
     """A clip by one protocol.
 
-    `rows` are all that was measured, `values` the clip's by metric, `parts` what it adds to metrics of the whole set.
+    `measured` are all values, those of frames too, `values` the clip's by metric, `of_set` what it adds to metrics of the whole set.
     `frames` were scored, of which `lossless` have their PSNR at the cap. `details` are what a metric says of the tool that
     it was measured with, e.g. its version.
     """
 
     clip: str
     protocol: str
-    rows: list[Row]
+    measured: list[FrameValue]
     values: dict[str, float]
-    parts: dict[str, Any]
+    of_set: dict[str, Any]
     frames: int
     lossless: int
     details: dict[str, dict[str, str]]
@@ -86,7 +74,7 @@ class Scorer:
         self._smallest = 2 * protocol.border + max((metric.smallest for metric in self._metrics), default=1)
         self._frames = 0
         self._lossless = 0
-        self._rows: list[Row] = []
+        self._measured: list[FrameValue] = []
 
     def add(self, restored: np.ndarray, truth: np.ndarray) -> None:
         """Score the next frame.
@@ -143,24 +131,26 @@ class Scorer:
             )
         where = f"clip {self.clip!r}"
         values: dict[str, float] = {}
-        parts: dict[str, Any] = {}
+        of_set: dict[str, Any] = {}
         for metric in self._metrics:
             with _at(where, metric):
                 found = self._measures[metric.name].finish()
             if metric.combine is not None:
-                parts[metric.name] = found
+                of_set[metric.name] = found
             elif found is not None:
                 values[metric.name] = self._keep(OWN, metric, found, where)
             else:
-                values[metric.name] = _mean([row["value"] for row in self._rows if row["metric"] == metric.name])
+                values[metric.name] = _mean([one["value"] for one in self._measured if one["metric"] == metric.name])
         told = {name: measure.details() for name, measure in self._measures.items() if isinstance(measure, Detailed)}
-        return ClipScore(self.clip, self.protocol.name, self._rows, values, parts, len(self._kept), self._lossless, told)
+        return ClipScore(self.clip, self.protocol.name, self._measured, values, of_set, len(self._kept), self._lossless, told)
 
     def _keep(self, frame: int, metric: Metric, value: float, where: str) -> float:
         value = float(value)
         if not math.isfinite(value):
             raise VSRError(f"{where}: {metric.name} is {value}, which is no score: leave {metric.name} out.")
-        self._rows.append(Row(clip=self.clip, frame=frame, protocol=self.protocol.name, metric=metric.name, value=value))
+        self._measured.append(
+            FrameValue(clip=self.clip, frame=frame, protocol=self.protocol.name, metric=metric.name, value=value)
+        )
         return value
 
 
@@ -235,16 +225,12 @@ def pairs(restored: Iterable[np.ndarray], truth: Iterable[np.ndarray], clip: str
         yield one, other
 
 
-def summarise(scores: Sequence[ClipScore], skipped: Mapping[str, str]) -> dict[str, Any]:
+def summarise(scores: Sequence[ClipScore], skipped: Mapping[str, str]) -> Scores:
     """Means of one protocol: over clips with equal weight, and the values of metrics of the whole set.
 
     Args:
         scores: one per clip, of the same metrics.
         skipped: metrics that could not be computed, with the reason.
-
-    Returns:
-        `{"metrics": {<metric>: mean of clips}, "frames": scored, "lossless": of them with their PSNR at the cap,
-        "skipped": {<metric>: reason}, "clips": {<clip>: {"metrics", "frames", "lossless"}}}`.
 
     Raises:
         VSRError: there are no scores, or they are of several protocols, or a metric of the set has no value.
@@ -254,13 +240,13 @@ def summarise(scores: Sequence[ClipScore], skipped: Mapping[str, str]) -> dict[s
         raise VSRError(f"there are scores of {len(protocols)} protocols to take a mean of: give those of one.")
     scores = sorted(scores, key=lambda score: score.clip)
     means = {name: _mean([score.values[name] for score in scores]) for name in scores[0].values}
-    return {
-        "metrics": {**means, **{name: _combined(name, scores) for name in scores[0].parts}},
-        "frames": sum(score.frames for score in scores),
-        "lossless": sum(score.lossless for score in scores),
-        "skipped": dict(skipped),
-        "clips": {score.clip: {"metrics": score.values, "frames": score.frames, "lossless": score.lossless} for score in scores},
-    }
+    return Scores(
+        metrics={**means, **{name: _combined(name, scores) for name in scores[0].of_set}},
+        frames=sum(score.frames for score in scores),
+        lossless=sum(score.lossless for score in scores),
+        skipped=dict(skipped),
+        clips={score.clip: ClipScores(metrics=score.values, frames=score.frames, lossless=score.lossless) for score in scores},
+    )
 
 
 def _combined(name: str, scores: Sequence[ClipScore]) -> float:
@@ -269,7 +255,7 @@ def _combined(name: str, scores: Sequence[ClipScore]) -> float:
     assert metric.combine is not None
     where = f"the set of {len(scores)} clips"
     with _at(where, metric):
-        value = float(metric.combine([score.parts[name] for score in scores]))
+        value = float(metric.combine([score.of_set[name] for score in scores]))
     if not math.isfinite(value):
         raise VSRError(f"{where}: {name} is {value}, which is no score: leave {name} out.")
     return value

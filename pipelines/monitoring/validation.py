@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from pipelines import networks
+from pipelines.clips.levels import to_frame
 from pipelines.clips.store import Clip, Store
-from pipelines.evaluation.metrics import luma, psnr
-from pipelines.evaluation.restore import quantise
+from pipelines.metrics import luma, psnr
 from pipelines.monitoring import Images, Metrics
 
 SIDE = 256
@@ -59,7 +59,7 @@ def compare(clip: str, lr: Tensor, restored: Tensor, truth: Tensor, shown: bool 
     height, width = truth.shape[-2:]
     bicubic = networks.create("bicubic")(lr, size=(height, width))
     parts = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
-    frames = {name: [quantise(frame) for frame in part] for name, part in parts.items()}
+    frames = {name: [to_frame(frame) for frame in part] for name, part in parts.items()}
     middle = {name: part[len(part) // 2] for name, part in frames.items()} if shown else {}
     return Compared(clip, _psnr(frames["restored"], frames["truth"]), _psnr(frames["bicubic"], frames["truth"]), middle)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipelines.errors import VSRError, unknown
 from pipelines.params import faults, references
 from pipelines.params.base import Name, Split, Strict
-from pipelines.params.corpora import Corpus, Footage, Parallax, Reds, TestSet, Vimeo90k
+from pipelines.params.corpora import RENDERED, Corpus, Footage, Parallax, Reds, Rendered, TestSet, Vimeo90k
 from pipelines.params.degradations import (
     X264,
     Anisotropic,
@@ -56,23 +56,21 @@ from pipelines.params.learning import (
     Precision,
 )
 from pipelines.params.methods import (
-    AnyScale,
     Baseline,
     Experiment,
-    Guided,
     Join,
     OfMethod,
     Part,
+    Passes,
     Profile,
     Schedule,
     Start,
     Suite,
     Test,
     Tests,
-    Trained,
     Training,
 )
-from pipelines.params.priors import Dis, Felzenszwalb, Flows, Masks, OfFrames, Raft, Sam
+from pipelines.params.priors import Dis, Felzenszwalb, FlowModel, MaskModel, OfFrames, Prior, Raft, Sam
 
 T = TypeVar("T")
 
@@ -80,53 +78,40 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 """The repository: the stages run here, and its params.yaml is used where the working directory has none."""
 
 
+FILES = {"recipes": Path("recipes/degradations.yaml"), "methods": Path("recipes/methods.yaml")}
+"""The maps of `Params` that have files of their own, beside params.yaml."""
+
+
 class Params(Strict):
-    """The whole of params.yaml."""
+    """The whole of params.yaml and of the files beside it."""
 
     corpora: dict[Name, Corpus]
     recipes: dict[Name, Recipe]
     degradations: list[Name]
-    masks: dict[Name, Masks]
-    flows: dict[Name, Flows]
+    priors: dict[Name, Prior]
+    masks: dict[Name, OfFrames]
+    flows: dict[Name, OfFrames]
     methods: dict[Name, dict[Name, Profile]]
     starts: dict[Name, Start]
     joins: dict[Name, Join]
     experiments: dict[Name, Experiment]
-    guided: dict[Name, Guided]
-    any_scale: dict[Name, AnyScale]
     baselines: dict[Name, Baseline]
     tests: Tests
     suites: dict[Name, Suite]
 
-    @property
-    def trained(self) -> dict[str, Experiment | Guided | AnyScale]:
-        """All methods that are trained here, by the name of their experiment."""
-        return {**self.experiments, **self.guided, **self.any_scale}
-
-    def evaluated_by(self, method: str) -> str:
-        """The stage of dvc.yaml that evaluates an experiment or baseline."""
-        stages: dict[str, Container[str]] = {
-            "evaluate": self.experiments,
-            "evaluate_guided": self.guided,
-            "evaluate_any_scale": self.any_scale,
-        }
-        return next((stage for stage, methods in stages.items() if method in methods), "evaluate_baseline")
-
-    def tested_under(self, method: str) -> list[str]:
-        """The degradations under which an experiment or baseline is evaluated on every corpus that is tested."""
-        under = {
-            "evaluate": self.tests.degradations,
-            "evaluate_guided": self.tests.guided,
-            "evaluate_any_scale": self.tests.any_scale,
-            "evaluate_baseline": self.degradations,
-        }
-        return under[self.evaluated_by(method)]
+    def priors_of(self, kinds: Container[str]) -> dict[str, Prior]:
+        """What computes priors of some of these kinds, by name."""
+        masks, flow = "masks" in kinds, "flow" in kinds or "occlusion" in kinds
+        return {name: model for name, model in self.priors.items() if (masks if isinstance(model, MaskModel) else flow)}
 
     @property
-    def tested(self) -> list[str]:
-        """The degradations under which anything is evaluated, in the order of those in use."""
-        under = {degradation for method in (*self.trained, *self.baselines) for degradation in self.tested_under(method)}
-        return [degradation for degradation in self.degradations if degradation in under]
+    def tested(self) -> dict[str, Experiment | Baseline]:
+        """All methods that are tested, by the name of their experiment or baseline."""
+        return {**self.baselines, **self.experiments}
+
+    def stage(self, group: str, method: str, *keys: str) -> str:
+        """The stage of dvc.yaml that restores, scores or measures an experiment or baseline: `restore@<method>-<key>-…`."""
+        return f"{group}{'_baseline' if method in self.baselines else ''}@{'-'.join((method, *keys))}"
 
 
 def find() -> Path:
@@ -139,25 +124,47 @@ def find() -> Path:
 
 
 def load(path: Path | None = None) -> Params:
-    """Read and check params.yaml.
+    """Read and check params.yaml and the files beside it (`FILES`).
 
     Raises:
-        VSRError: it is missing, not YAML, has a key or value that is not valid, or names something
-            that it does not define; the error names the key and the nearest valid one.
+        VSRError: one is missing, not YAML, has a key or value that is not valid, or names something
+            that is not defined; the error names the key and the nearest valid one.
     """
     path = path or find()
+    tree = _read(path)
+    for name, file in FILES.items():
+        if name in tree:
+            raise VSRError(f"{path.name}: {name!r} has a file of its own: move it to {file}.")
+        tree[name] = _read(path.parent / file)
     try:
-        params = Params.model_validate(yaml.safe_load(path.read_text()))
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        raise VSRError(_fault(error, path.name)) from error
+    references.check(params)
+    return params
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise VSRError(f"{path} does not exist: run in a clone of the repository.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise VSRError(f"{path} is not valid YAML{where} ({getattr(error, 'problem', None) or error}): mend it there.") from error
-    except ValidationError as error:
-        raise VSRError(f"{path.name}: {faults.first(error, Params.model_json_schema())}") from error
-    references.check(params)
-    return params
+    if not isinstance(tree, dict):
+        raise VSRError(f"{path} is not a mapping: give it the keys that the repository's own has.")
+    return tree
+
+
+def _fault(error: ValidationError, name: str) -> str:
+    """The fault to mend first, with the file that it is in."""
+    schema = Params.model_json_schema()
+    fault = faults.worst(error)
+    place = str(fault["loc"][0]) if fault["loc"] else ""
+    sentence = faults.sentence(fault, schema)
+    return f"{FILES[place]}: {sentence.replace(f'{place}.', '', 1)}" if place in FILES else f"{name}: {sentence}"
 
 
 def entry(kind: str, entries: dict[str, T], name: str) -> T:

@@ -18,6 +18,12 @@ Name = Annotated[str, AfterValidator(_check_name)]
 Split = Literal["train", "validation", "test"]
 
 
+def is_path(weights: str) -> bool:
+    """Whether weights are named by a path and not by what is published: one with a `/`, or that begins with `.` or `~`. It is
+    relative to the repository."""
+    return "/" in weights or weights.startswith((".", "~"))
+
+
 class Strict(BaseModel):
     """A mapping whose keys are all known."""
 

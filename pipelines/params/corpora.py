@@ -8,9 +8,19 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipelines.params.base import Split, Strict
 
+RENDERED = "rendered"
+"""The degradation of LR clips that a corpus brings, and the prior that comes with them."""
+
+
+class Rendered(Strict):
+    """LR frames and their buffers, drawn anew at LR size instead of made of HR."""
+
+    scale: Annotated[float, Field(ge=1)]
+
 
 class Parallax(Strict):
-    """The embedded corpus, generated from a seed (`pipelines/clips/parallax`)."""
+    """The embedded corpus, generated from a seed (`pipelines/clips/parallax`); `rendered` says at which scale LR frames are
+    drawn beside it, null for none."""
 
     kind: Literal["parallax"]
     source: str
@@ -19,6 +29,7 @@ class Parallax(Strict):
     width: Annotated[int, Field(ge=32)]
     frames: Annotated[int, Field(ge=2)]
     clips: dict[Split, PositiveInt]
+    rendered: Rendered | None = None
 
 
 class Footage(Strict):
@@ -26,7 +37,8 @@ class Footage(Strict):
     such folders with the G-buffer of each frame beside it, as EXR or NPZ.
 
     `split` is the split of clips that `splits` does not name. `fps` is that of frames, which carry none
-    (25 where it is left out); videos know their own.
+    (25 where it is left out); videos know their own. `normals` says in whose axes those of G-buffers are: the world's, as Blender's and where it is left out,
+    or the camera's (x right, y down, z forward), which alone can be turned with a flipped crop.
     """
 
     kind: Literal["videos", "frames", "gbuffers"]
@@ -34,6 +46,7 @@ class Footage(Strict):
     split: Split
     splits: dict[str, Split] = {}
     fps: PositiveFloat | None = None
+    normals: Literal["world", "camera"] | None = None
 
 
 class Reds(Strict):

@@ -131,7 +131,7 @@ class X264(Strict):
     """H.264 by x264, decoded again: at a constant rate factor (`crf`) or a bit rate, one of the two.
 
     `bit_rate` is in bits per second at `fps` frames per second, null for the clip's own rate. `gop` is the largest
-    distance between key frames, null for x264's default.
+    distance between key frames, null for x264's default; `pixel_format` is yuv420p where it is null.
     """
 
     op: Literal["x264"]
@@ -140,7 +140,7 @@ class X264(Strict):
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
     fps: PositiveFloat | None = None
     gop: PositiveInt | None = None
-    pixel_format: Literal["yuv420p", "yuv422p", "yuv444p"] = "yuv420p"
+    pixel_format: Literal["yuv420p", "yuv422p", "yuv444p"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> X264:

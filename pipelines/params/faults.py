@@ -6,23 +6,27 @@ import difflib
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pipelines.errors import unknown
 
 Schema = dict[str, Any]
 
 
-def first(error: ValidationError, schema: Schema) -> str:
+def worst(error: ValidationError) -> ErrorDetails:
     """The fault to mend first: a misspelt key before the missing one it leaves behind, and a rule that is broken before the
-    other forms that a value might have had.
+    other forms that a value might have had."""
+    order = ("extra_forbidden", "value_error")
+    return min(error.errors(), key=lambda fault: order.index(fault["type"]) if fault["type"] in order else len(order))
+
+
+def sentence(fault: ErrorDetails, schema: Schema) -> str:
+    """A fault in words.
 
     Args:
-        error: what validation found.
+        fault: of `worst`.
         schema: the JSON schema that was validated against, which knows the valid keys.
     """
-    faults = error.errors()
-    order = ("extra_forbidden", "value_error")
-    fault = min(faults, key=lambda fault: order.index(fault["type"]) if fault["type"] in order else len(order))
     keys, _ = _follow(schema, fault["loc"])
     where = ".".join(keys)
     if fault["type"] == "extra_forbidden":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from pipelines.params.base import Name, Split, Strict
+from pipelines.params.base import Name, Split, Strict, is_path
 from pipelines.params.degradations import Bicubic, Range, Recipe
 from pipelines.params.learning import Learning, Losses, Precision
 
@@ -51,7 +51,7 @@ class Training(Schedule, Losses):
     Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
     that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
     one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
-    again when gradients need them. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
+    again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
     place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step.
     """
 
@@ -59,6 +59,7 @@ class Training(Schedule, Losses):
     parts: list[Part] = []
     mirror: bool
     recompute: bool
+    upright: bool = False
     degradation: Recipe | None = None
 
     @model_validator(mode="after")
@@ -102,15 +103,33 @@ class OfMethod(Strict):
     profile: Name
 
 
-class Start(Strict):
+class OfWeights(Strict):
+    """What may have parameters that were not trained here: `weights` is a published name, or the path of a file (see `is_path`).
+
+    A file comes with its `sha256`, at least the first 8 digits: a result is that of one content, whatever lies there later.
+    """
+
+    weights: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _a_file_has_its_sha256(self) -> Self:
+        own = self.weights is not None and is_path(self.weights)
+        if own and self.sha256 is None:
+            raise ValueError(f"weights {self.weights!r} are a file: add its `sha256`, which `sha256sum {self.weights}` prints")
+        if not own and self.sha256 is not None:
+            raise ValueError("`sha256` goes with the path of a file: leave it out, that of published weights is known")
+        return self
+
+
+class Start(OfWeights):
     """Where the flow network of a flow-based method comes from: trained here on a corpus that carries
-    exact flow (`training`), or published parameters by name (`weights`)."""
+    exact flow (`training`), or given as `weights`."""
 
     network: Name
     options: dict[str, Any] = {}
     corpus: Name
     training: Schedule | None = None
-    weights: str | None = None
 
 
 class Join(Strict):
@@ -120,22 +139,18 @@ class Join(Strict):
     second: Name
 
 
-class OfPair(Strict):
-    """A corpus under a degradation."""
+class Experiment(OfMethod):
+    """A method trained here on a corpus.
 
-    corpus: Name
-    degradation: Name
-
-
-class Trained(OfMethod):
-    """A method that is trained here on a corpus.
-
-    `start` names the trained network that it begins with: a start, a join, a baseline or another
-    experiment, or `scratch` for none. `seed` replaces that of the method's recipe. Experiments that differ
-    by it alone are one experiment repeated.
+    `degradation` names the LR clips that it learns from, or is `in_step`: HR crops are then degraded in every step, by the
+    method's recipe. `prior` names what it sees of every frame beside the clip, or is `none`. `start` names the trained network
+    that it begins with: a start, a join, a baseline or another experiment, or `scratch` for none. `seed` replaces that of the
+    method's recipe. Experiments that differ by it alone are one experiment repeated.
     """
 
     corpus: Name
+    degradation: Name
+    prior: Name
     start: Name
     seed: int | None = None
 
@@ -145,54 +160,41 @@ class Trained(OfMethod):
         return recipe if recipe is None or self.seed is None else recipe.model_copy(update={"seed": self.seed})
 
 
-class Experiment(Trained):
-    """A method trained on a pair."""
+class Baseline(OfMethod, OfWeights):
+    """A method taken as it is: in closed form, or with the parameters given as `weights`; `prior` as of an experiment."""
 
-    degradation: Name
-
-
-class Guided(Experiment):
-    """A method trained on a pair and the masks of its LR frames, by their name."""
-
-    masks: Name
+    prior: Name
 
 
-class AnyScale(Trained):
-    """A method trained on HR clips that are reduced by the bicubic kernel in every step, at a scale of its own."""
+class Passes(Strict):
+    """How clips are restored: those longer than `window` frames in passes of that many, of which `overlap` frames are
+    dropped at each cut. `mirrored` shows the network every pass forwards and then backwards, as protocols of Vimeo-90K
+    have it."""
 
-
-class Baseline(OfMethod):
-    """A method taken as it is: in closed form, or with published parameters found by name."""
-
-    weights: str | None = None
+    window: PositiveInt
+    overlap: Annotated[int, Field(ge=0)]
+    mirrored: bool = False
 
 
 class Test(Strict):
-    """How a corpus is tested: on which split, scored by which protocols (the first leads the report) and metrics.
+    """How a corpus is tested: which split is restored, in which passes, and by which protocols (the first leads the report)
+    and metrics it is scored.
 
     Metrics that depend on the protocol's colours are measured by every protocol, the others by the first.
-    Clips longer than `window` frames are restored in passes of that many, of which `overlap` frames are
-    dropped at each cut.
     """
 
     split: Split
+    passes: Passes
     protocols: Annotated[list[str], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
-    window: PositiveInt
-    overlap: Annotated[int, Field(ge=0)]
+    metrics: Annotated[list[str], Field(min_length=1)]
 
 
 class Tests(Strict):
-    """On which corpora everything is tested, and under which degradations.
-
-    Every experiment is evaluated on each corpus under `degradations`, guided ones under `guided`, where
-    there are masks, those that restore at any scale under `any_scale`, and baselines under all in use.
-    """
+    """On which corpora everything is tested, and under which degradations: a method that cannot be, because of its scale or
+    because its prior is not there, is shown as not applicable."""
 
     corpora: dict[Name, Test]
     degradations: list[Name]
-    guided: list[Name]
-    any_scale: list[Name]
 
 
 class Suite(Strict):
@@ -202,4 +204,4 @@ class Suite(Strict):
     methods: list[Name]
     corpora: list[Name]
     degradations: list[Name]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["psnr", "ssim"]
+    metrics: Annotated[list[str], Field(min_length=1)]

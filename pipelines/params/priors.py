@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
-from pipelines.params.base import Strict
+from pipelines.params.base import Name, Strict
 
 
 class Sam(Strict):
@@ -70,8 +70,9 @@ def _check_frames(frames: str) -> str:
 
 
 class OfFrames(Strict):
-    """The frames that a prior is computed on: `lr/<corpus>/<degradation>` or `hr/<corpus>`."""
+    """A prior of some frames: `lr/<corpus>/<degradation>` or `hr/<corpus>`."""
 
+    prior: Name
     frames: Annotated[str, AfterValidator(_check_frames)]
 
     @property
@@ -84,9 +85,7 @@ class OfFrames(Strict):
         return (self.frames.split("/") + [None])[2]
 
 
-class Masks(OfFrames):
-    model: Annotated[Sam | Felzenszwalb, Field(discriminator="backend")]
-
-
-class Flows(OfFrames):
-    model: Annotated[Raft | Dis, Field(discriminator="backend")]
+MaskModel = Sam | Felzenszwalb
+FlowModel = Raft | Dis
+Prior = Annotated[Sam | Felzenszwalb | Raft | Dis, Field(discriminator="backend")]
+"""What computes a prior: masks (SAM, Felzenszwalb) or flow (RAFT, DIS)."""

@@ -12,7 +12,7 @@ Columns of the store, all at the frames' own size, flow in pixels with channel 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,12 +25,10 @@ from torch import Tensor, nn
 
 from models.parts.resize import imresize
 from models.parts.warp import flow_warp
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import Clip, ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.evaluation.metrics import luma
-from pipelines.priors import weights
 
 Model = params.Raft | params.Dis
 
@@ -132,7 +130,7 @@ def summary(store: Store) -> dict[str, float]:
     total, longest, hidden = 0.0, 0.0, 0
     for clip in store.clips.values():
         for index in range(clip.frames):
-            for way in _ways(index, clip.frames):
+            for way in ways(index, clip.frames):
                 lengths = np.linalg.norm(store.frame(clip.name, index, f"flow_{way}"), axis=-1).ravel()
                 counts += np.bincount((lengths / step).astype(np.int64), minlength=len(counts))
                 total += float(lengths.sum(dtype=np.float64))
@@ -165,7 +163,7 @@ def endpoint_error(store: Store, truth: Store, scale: float | tuple[float, float
     total, count = 0.0, 0
     for clip in _common(store, truth):
         for index in range(clip.frames):
-            for way in _ways(index, clip.frames):
+            for way in ways(index, clip.frames):
                 flow = store.frame(clip.name, index, f"flow_{way}")
                 shape = flow.shape[0], down, flow.shape[1], right
                 exact = _blocks(truth.frame(clip.name, index, f"flow_{way}"), shape).mean((1, 3))
@@ -203,44 +201,6 @@ def incomparable(store: Store, truth: Store, scale: float | tuple[float, float])
     return None
 
 
-def warping_error(frames: Store, flows: Mapping[str, Store]) -> dict[str, float]:
-    """How well flows bring neighbours onto each frame: the mean of |Y_t(p) - Y_t±1(p + flow(p))|, Y the luma of
-    `metrics.luma` in 8-bit levels and the neighbour sampled bilinearly, over both directions of all frames.
-
-    All flows are measured on the same pixels: those that none of them calls occluded.
-
-    Args:
-        frames: the frames that the flows were estimated on.
-        flows: stores to compare by name, each with the same clips.
-
-    Returns:
-        The error of each, in levels, and as `still` that of no motion at all on the same pixels.
-
-    Raises:
-        VSRError: no pixel is visible to all.
-    """
-    totals, count = dict.fromkeys([*flows, "still"], 0.0), 0
-    for clip in next(iter(flows.values())).clips.values():
-        for index in range(clip.frames):
-            for way in _ways(index, clip.frames):
-                here = luma(frames.frame(clip.name, index))
-                there = luma(frames.frame(clip.name, index + (1 if way == "forward" else -1)))
-                hidden = [store.frame(clip.name, index, f"occlusion_{way}") for store in flows.values()]
-                seen = ~np.any(hidden, axis=0)
-                count += int(seen.sum())
-                totals["still"] += float(np.abs(here - there)[seen].sum())
-                neighbour = torch.from_numpy(there)[None, None]
-                for name, store in flows.items():
-                    flow = torch.from_numpy(store.frame(clip.name, index, f"flow_{way}")).permute(2, 0, 1)[None].double()
-                    warped = flow_warp(neighbour, flow, padding="border")[0, 0].numpy()
-                    totals[name] += float(np.abs(here - warped)[seen].sum())
-    if not count:
-        raise VSRError(
-            f"no pixel of {frames.path} is visible to all of {', '.join(flows)}: leave out the flow that finds no match."
-        )
-    return {name: total / count for name, total in totals.items()}
-
-
 def _common(store: Store, truth: Store) -> list[Clip]:
     """The clips of a store that have a neighbour to flow to and are in the truth."""
     return [clip for clip in store.clips.values() if clip.name in truth.clips and clip.frames > 1]
@@ -256,7 +216,7 @@ def _blocks(array: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     return array[: height * down, : width * right].reshape(*shape, *array.shape[2:])
 
 
-def _ways(index: int, frames: int) -> list[str]:
+def ways(index: int, frames: int) -> list[str]:
     """The directions in which a frame has a neighbour."""
     return ["forward"] * (index + 1 < frames) + ["backward"] * (index > 0)
 

@@ -7,7 +7,7 @@ predicts for itself, NaN where the segmenter predicts none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.seem import PLANES
-from pipelines import params
+from pipelines import params, weights
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError
-from pipelines.priors import weights
 
 Model = params.Sam | params.Felzenszwalb
 
@@ -48,9 +46,13 @@ class Masks:
         """The frames of the clip `job = (store of LR frames, clip name)`, and last its attributes."""
         path, clip = job
         store = Store(path)
-        yield from batches(self.frame(frame) for frame in store.frames(clip))
         of = store.clips[clip].attributes
+        yield from batches(self.stream(store.frames(clip), (of.height, of.width)))
         yield ClipAttributes(of.split, of.fps, of.height, of.width, of.source, self._provenance)
+
+    def stream(self, frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[Frame]:
+        """The columns of a clip's frames, (H, W, 3) uint8 of that size, one frame at a time."""
+        return map(self.frame, frames)
 
     def frame(self, frame: np.ndarray) -> Frame:
         """The masks and scores of a frame, (H, W, 3) uint8."""
@@ -71,28 +73,16 @@ def largest(masks: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarr
     return np.ascontiguousarray(masks[order]), scores[order].astype(np.float32)
 
 
-def planes(masks: np.ndarray) -> np.ndarray:
-    """The masks of a frame, (K, H, W) bool, as the channels (PLANES, H, W) that a network is given; the rest is empty.
-
-    Raises:
-        VSRError: there are more masks than channels.
-    """
-    if len(masks) > PLANES:
-        raise VSRError(
-            f"a frame has {len(masks)} masks, but a network that they guide takes {PLANES}: "
-            f"give max_masks of at most {PLANES} in params.yaml."
-        )
-    return np.pad(masks, ((0, PLANES - len(masks)), (0, 0), (0, 0)))
-
-
 def summary(store: Store) -> dict[str, float]:
     """Of all frames: the number of masks (`masks_mean`, `masks_min`, `masks_max`), the mean share of pixels
-    that some mask covers (`coverage`), and the share of frames with fewer than five masks (`few`)."""
+    that some mask covers (`coverage`), and the share of frames with fewer than five masks (`few`); zeros without frames."""
     counts, covered = [], []
     for clip in store.clips:
         for masks in store.frames(clip, "masks"):
             counts.append(len(masks))
             covered.append(float(masks.any(0).mean()) if len(masks) else 0.0)
+    if not counts:
+        return dict.fromkeys(("masks_mean", "masks_min", "masks_max", "coverage", "few"), 0.0)
     return {
         "masks_mean": float(np.mean(counts)),
         "masks_min": float(min(counts)),

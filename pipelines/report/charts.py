@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from pipelines.report.families import Family
-from pipelines.report.results import Cell
 from pipelines.report.tables import Heading, Pair, heading
+from pipelines.results import Cell
 
 COLOURS = 7
 """The page gives the colours `--c0` (references, grey) to `--c6`, told apart by colour-blind readers, for light and dark."""

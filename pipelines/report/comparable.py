@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 
+from pipelines import weights
 from pipelines.clips.layouts import vimeo90k
 from pipelines.evaluation import protocols
 from pipelines.params.methods import published_profile
-from pipelines.priors import weights
-from pipelines.report.results import Cell
 from pipelines.report.sources import CONVENTIONS, TEST_SETS, Convention, test_set
+from pipelines.results import Cell
 
 Methods = Mapping[str, Container[str]]
 """The profiles that methods have, as `methods` of params.yaml."""
@@ -81,7 +81,7 @@ def _of_the_network(cell: Cell, methods: Methods) -> list[str]:
         return ["the result does not say which profile it is of, evaluate again"]
     other = other_profile(cell, methods)
     reasons = [f"not the published network and recipe ({other})"] if other else []
-    return reasons + _of_the_training(cell) + other_masks(cell)
+    return reasons + _of_the_training(cell) + other_prior(cell)
 
 
 def _of_the_training(cell: Cell) -> list[str]:
@@ -91,6 +91,8 @@ def _of_the_training(cell: Cell) -> list[str]:
     trained, _, degraded = known.partition("/")
     needed = "reds" if test_set(cell.corpus) == "reds4" or cell.degradation.startswith("crf") else "vimeo90k"
     reasons = [] if trained == needed else [f"trained on {trained}, not on {needed}"]
+    given = weights.published(cell.weights) if cell.weights else None
+    reasons += [given.differs] if given and given.differs else []
     # One network for all scales is trained under bicubic reduction, as those of the papers.
     if degraded != cell.degradation and not (degraded.startswith("any scale") and cell.degradation.startswith("bi_x")):
         reasons.append(f"trained under {degraded}")
@@ -103,7 +105,7 @@ def _trained_on(cell: Cell) -> str | None:
     """What a network was trained on, here or by who published its parameters; None in closed form, or where it is not known."""
     if cell.weights is None:
         return cell.trained_on
-    known = weights.REGISTRY.get(cell.weights)
+    known = weights.published(cell.weights)
     return known.trained_on if known else None
 
 
@@ -120,11 +122,15 @@ SAM, POINTS = "sam_vit_h", 8
 """What makes the masks that guide SEEM: SAM with ViT-H, asked for what is at a grid of so many points each way."""
 
 
-def other_masks(cell: Cell) -> list[str]:
-    """In what the masks that guide a network are not those of SEEM's paper; none without masks."""
-    masks = cell.masks
-    if not masks:
+def other_prior(cell: Cell) -> list[str]:
+    """In what the prior that guides a network is not that of the paper, which is masks for SEEM; nothing without a prior."""
+    if not cell.prior:
         return []
+    if cell.prior["kind"] == "flow":
+        return [f"flow by {cell.prior['model']['backend']}, not by the network's own"]
+    if cell.prior["kind"] != "masks":
+        return []
+    masks = cell.prior["model"]
     if masks["backend"] != "sam":
         return [f"masks by {masks['backend']}, not by SAM"]
     found, points = masks["weights"], masks["points_per_side"]

@@ -12,14 +12,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from pipelines import metrics as registry
 from pipelines.errors import VSRError, unknown
-from pipelines.evaluation import metrics as registry
 from pipelines.evaluation import protocols
 from pipelines.params import Params
 from pipelines.report import statistics, tables
 from pipelines.report.facts import significant
-from pipelines.report.results import Cell, Scores
 from pipelines.report.statistics import Paired, Spread, Verdict
+from pipelines.results import Cell, Scores
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,16 @@ def compare(
         VSRError: a name is not known, a method has no result on any of these pairs, or two have no clip in common.
     """
     methods = list(dict.fromkeys(methods))
-    known = {*params.trained, *params.baselines}
     for method in methods:
-        if method not in known:
-            raise unknown("experiment or baseline", method, known)
+        if method not in params.tested:
+            raise unknown("experiment or baseline", method, params.tested)
     if len(methods) < 2:
         raise VSRError(
             f"{methods[0] if methods else 'nothing'} is all there is to compare: name two experiments or baselines at least."
         )
     for kind, names, tested in (
         ("tested corpus", corpora, params.tests.corpora),
-        ("tested degradation", degradations, params.tested),
+        ("tested degradation", degradations, params.tests.degradations),
     ):
         for name in names:
             if name not in tested:
@@ -97,20 +96,19 @@ def compare(
     pairs = [
         tables.Pair(pair.corpus, pair.degradation, protocols.get(protocol or pair.protocol).name)
         for pair in tables.tested_pairs(params)
-        if pair.corpus in (corpora or [pair.corpus])
-        and pair.degradation in (degradations or [pair.degradation])
-        and sum(pair.degradation in params.tested_under(method) for method in methods) > 1
+        if pair.corpus in (corpora or [pair.corpus]) and pair.degradation in (degradations or [pair.degradation])
     ]
     found = tables.find(cells)
     for method in methods:
-        own = [pair for pair in pairs if pair.degradation in params.tested_under(method)]
-        if not any((method, pair.corpus, pair.degradation) in found for pair in own):
-            raise _no_result(params, method, own)
+        own = [cell for pair in pairs if (cell := found.get((method, pair.corpus, pair.degradation)))]
+        if not any(cell.applicable for cell in own):
+            raise _no_result(method, pairs, own)
     groups = {name: names for names in statistics.replicates(params).values() for name in names}
     compared = []
     for pair in pairs:
         here = [found.get((method, pair.corpus, pair.degradation)) for method in methods]
-        if any(here):
+        able = [cell for cell in here if cell is None or cell.applicable]
+        if len(able) > 1 and any(able):
             repeated = {method: groups[method] for method in methods if method in groups}
             seeds = {
                 method: statistics.over_seeds(
@@ -118,27 +116,20 @@ def compare(
                 )
                 for method, names in repeated.items()
             }
-            rows = tuple(
-                _row(method, cell, here[0], heads, pair, pair.degradation in params.tested_under(method))
-                for method, cell in zip(methods, here, strict=True)
-            )
+            rows = tuple(_row(method, cell, here[0], heads, pair) for method, cell in zip(methods, here, strict=True))
             compared.append(Comparison(pair, heads, rows, seeds))
     return compared
 
 
-def _no_result(params: Params, method: str, pairs: Sequence[tables.Pair]) -> VSRError:
-    names = [f"{params.evaluated_by(method)}@{method}-{pair.corpus}-{pair.degradation}" for pair in pairs]
-    if not names:
-        under = ", ".join(params.tested_under(method)) or "nothing"
-        return VSRError(f"params.yaml has {method} tested under {under}, where no other of these is: choose others.")
-    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    return VSRError(f"{method} has no result under results/{method} on these pairs: run `dvc repro {names[0]}`{more}.")
+def _no_result(method: str, pairs: Sequence[tables.Pair], cells: Sequence[Cell]) -> VSRError:
+    where = f"{pairs[0].corpus}/{pairs[0].degradation}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
+    if len(cells) == len(pairs):
+        return VSRError(f"{method} cannot be tested on {where} ({cells[0].reason}): choose other pairs.")
+    return VSRError(f"{method} has no result on {where}: run `vsr repro {method}`.")
 
 
-def _row(
-    method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair, tested: bool
-) -> Row:
-    missing = tables.why_missing(cell, pair.protocol, tested)
+def _row(method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair) -> Row:
+    missing = tables.why_missing(cell, pair.protocol)
     if cell is None or missing:
         return Row(method, cell, (), missing)
     against = _scores(reference, pair.protocol) if reference is not None and reference is not cell else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.params import Params
-from pipelines.report.results import Cell
+from pipelines.results import Cell
 
 
 def write(cells: Sequence[Cell], params: Params, out: Path) -> None:

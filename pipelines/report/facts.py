@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import weights
 from pipelines.params import (
-    AnyScale,
     Choice,
     Dis,
     Experiment,
     Felzenszwalb,
-    Guided,
+    OfFrames,
     Params,
     Raft,
     Sam,
@@ -22,22 +21,20 @@ from pipelines.params import (
     Step,
     Training,
 )
-from pipelines.priors import weights
+from pipelines.params.references import IN_STEP, NO_PRIOR
 from pipelines.report.comparable import comparable
 from pipelines.report.published import Published, headline
-from pipelines.report.results import Cell, Cost, Timing
+from pipelines.results import Cell, Cost, Timing
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """What a method costs at an LR size. `seconds` are the least and the most measured per frame over the
-    test pairs, or the one value where they read the same."""
+    """What a method costs on the frames of a corpus."""
 
     method: str
-    lr: tuple[int, int]
-    cost: Cost | None
-    timing: Timing | None
-    seconds: tuple[float, ...]
+    corpus: str
+    cost: Cost
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -84,22 +81,13 @@ class Elsewhere:
 
 
 def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
-    """One row per method, LR size and device."""
-    groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        size = cell.cost or cell.timing
-        if size is not None:
-            place = (cell.timing.device, cell.timing.threads, cell.timing.lr) if cell.timing else None
-            groups[methods.index(cell.method), size.lr, cell.cost, place].append(cell)
-    rows = []
-    for group in groups.values():
-        first = group[0]
-        size = first.cost or first.timing
-        assert size is not None
-        seconds = sorted(cell.timing.seconds_per_frame for cell in group if cell.timing)
-        ends = {significant(second): second for second in (seconds[:1] + seconds[-1:])}
-        rows.append(CostRow(first.method, size.lr, first.cost, first.timing, tuple(ends.values())))
-    return sorted(rows, key=lambda row: (methods.index(row.method), row.lr))
+    """One row per method and corpus on whose frames it was measured."""
+    found = {
+        (cell.method, cell.corpus): CostRow(cell.method, cell.corpus, cell.cost, cell.timing)
+        for cell in cells
+        if cell.cost and cell.timing
+    }
+    return sorted(found.values(), key=lambda row: (methods.index(row.method), row.cost.lr))
 
 
 def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> list[Elsewhere]:
@@ -109,7 +97,7 @@ def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> 
         own = [cell for cell in cells if cell.method == method and cell.applicable]
         if not own or any(comparable(cell, params.methods)[0] for cell in own):
             continue
-        chosen = params.trained.get(method) or params.baselines[method]
+        chosen = params.tested[method]
         scale = params.methods[chosen.method][chosen.profile].options.get("scale", 4)
         figures = headline(own[0].network, scale)
         if figures:
@@ -127,23 +115,28 @@ def significant(value: float, digits: int = 3) -> str:
 
 def priors(params: Params) -> list[Prior]:
     """The masks and flows of params.yaml."""
-    found = [
+    return [
         Prior(
-            "masks",
-            masks.frames,
-            *_model(masks.model),
-            tuple(name for name, guided in params.guided.items() if guided.masks == key),
+            kind,
+            entry.frames,
+            *_model(params.priors[entry.prior]),
+            tuple(name for name, experiment in params.experiments.items() if _learns_with(experiment, entry)),
         )
-        for key, masks in params.masks.items()
+        for kind, entries in (("masks", params.masks), ("flows", params.flows))
+        for entry in entries.values()
     ]
-    return found + [Prior("flows", flows.frames, *_model(flows.model)) for flows in params.flows.values()]
+
+
+def _learns_with(experiment: Experiment, entry: OfFrames) -> bool:
+    frames = f"lr/{experiment.corpus}/{experiment.degradation}"
+    return (experiment.prior, frames) == (entry.prior, entry.frames)
 
 
 def _model(model: Sam | Felzenszwalb | Raft | Dis) -> tuple[str, str | None]:
     match model:
         case Sam():
             kind = "Segment Anything" if model.backend == "sam" else "Segment Anything 2"
-            return f"{kind} ({'a local folder' if weights.is_folder(model.weights) else model.weights})", None
+            return f"{kind} ({'a local folder' if weights.is_path(model.weights) else model.weights})", None
         case Felzenszwalb():
             return "Felzenszwalb's graph-based segmentation (scikit-image)", "Segment Anything"
         case Raft():
@@ -160,8 +153,8 @@ def starts(params: Params) -> list[FlowStart]:
             start.network,
             f"trained here on the exact flow of {start.corpus} ({_schedule(start.training)})"
             if start.training
-            else f"published parameters {start.weights}",
-            tuple(key for key, experiment in params.trained.items() if name in _begins_with(params, experiment.start)),
+            else weights.described(start.weights or ""),
+            tuple(key for key, experiment in params.experiments.items() if name in _begins_with(params, experiment.start)),
         )
         for name, start in params.starts.items()
     ]
@@ -181,7 +174,7 @@ def _schedule(schedule: Schedule) -> str:
 def trained(params: Params) -> list[Trained]:
     """The experiments of params.yaml."""
     rows = []
-    for name, experiment in params.trained.items():
+    for name, experiment in params.experiments.items():
         profile = params.methods[experiment.method][experiment.profile]
         method = f"{experiment.method}, {experiment.profile}" + (f" ({_settings(profile.options)})" if profile.options else "")
         training = experiment.training(profile)
@@ -191,20 +184,20 @@ def trained(params: Params) -> list[Trained]:
     return rows
 
 
-def _of(experiment: Experiment | AnyScale, training: Training | None) -> str:
+def _of(experiment: Experiment, training: Training | None) -> str:
     """What an experiment is trained on."""
-    if isinstance(experiment, AnyScale):
+    if experiment.degradation == IN_STEP:
         if training and not training.scales:
             return f"{experiment.corpus} · degraded in every step"
         scales = f" of {training.scales.low:g} to {training.scales.high:g}" if training and training.scales else ""
         return f"{experiment.corpus} · one network for all scales{scales}"
     pair = f"{experiment.corpus} · {experiment.degradation}"
-    return f"{pair} · guided by the masks {experiment.masks}" if isinstance(experiment, Guided) else pair
+    return pair if experiment.prior == NO_PRIOR else f"{pair} · guided by {experiment.prior}"
 
 
 def recipes(params: Params) -> dict[str, str]:
     """The tested degradations, step after step."""
-    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tested}
+    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tests.degradations}
 
 
 def _step(step: Step) -> str:

@@ -12,8 +12,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.params import Params
-from pipelines.report.results import Cell
 from pipelines.report.tables import Entry, Table, suite
+from pipelines.results import Cell
 
 
 def frame(table: Table) -> pd.DataFrame:

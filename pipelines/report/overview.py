@@ -11,9 +11,9 @@ import pandas as pd
 
 from pipelines.params import Params
 from pipelines.report import tables
-from pipelines.report.results import Cell, Scores
 from pipelines.report.statistics import Spread, over_seeds, paired, verdict
 from pipelines.report.tables import Difference, Heading, Pair, Place, Row
+from pipelines.results import Cell, Scores
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.params import Params
 from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
-from pipelines.report.results import Cell, load
 from pipelines.report.versions import versions
+from pipelines.results import Cell, load
 
 ABOUT = "Which video super-resolution method restores footage degraded like this best, and what it costs."
 
@@ -34,7 +35,7 @@ def publish(params: Params, root: Path) -> list[Cell]:
     Raises:
         VSRError: a result is damaged.
     """
-    with whole.folder(root / "report") as out:
+    with atomic_folder(root / "report") as out:
         write(params, root / "results", out, versions())
     cells = load(root / "results")
     formats.show(params, cells)
@@ -63,11 +64,9 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     Raises:
         VSRError: a result is damaged, or a suite names a metric that there is not.
     """
-    methods = [*params.baselines, *params.trained]
+    methods = list(params.tested)
     pairs = tables.tested_pairs(params)
-    named = {
-        (method, corpus, under) for method in methods for corpus in params.tests.corpora for under in params.tested_under(method)
-    }
+    named = set(itertools.product(methods, params.tests.corpora, params.tests.degradations))
     cells = [cell for cell in load(results) if (cell.method, cell.corpus, cell.degradation) in named]
     cells.sort(key=lambda cell: methods.index(cell.method))
     styles = charts.series(methods, set(params.baselines))
@@ -139,7 +138,7 @@ def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Serie
     """The metrics that suites show against what the tested degradations of each family differ in."""
     drawn: list[tuple[str, str, Markup | None]] = []
     for corpus, test in params.tests.corpora.items():
-        for family in families.families(params.recipes, params.tested):
+        for family in families.families(params.recipes, params.tests.degradations):
             metrics = dict.fromkeys(
                 name
                 for _, degradation in family.of
@@ -179,7 +178,7 @@ def _shown(
 
 
 def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
-    methods = [*params.baselines, *params.trained]
+    methods = list(params.tested)
     text, grid = formats.escape, formats.grid
     parts = ["# Video super-resolution report\n", ABOUT + "\n"]
     for key in params.suites:
@@ -193,12 +192,14 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
     rows = [
         [
             text(row.method),
-            f"{row.lr[1]} × {row.lr[0]}",
-            f"{row.cost.parameters:,}" if row.cost else "–",
-            facts.significant(row.cost.gmacs, 4) if row.cost else "–",
-            facts.significant(row.cost.gmacs_without_deform, 4) if row.cost else "–",
-            " to ".join(map(facts.significant, row.seconds)) or "–",
-            text(row.timing.place) if row.timing else "not measured",
+            f"{row.cost.lr[1]} × {row.cost.lr[0]}",
+            f"{row.cost.parameters:,}",
+            facts.significant(row.cost.gmacs, 4),
+            facts.significant(row.cost.gmacs_without_deform, 4),
+            facts.significant(row.timing.seconds_per_frame),
+            facts.significant(row.timing.throughput),
+            facts.significant(row.timing.delay),
+            text(row.timing.place),
         ]
         for row in facts.costs(methods, cells)
     ]
@@ -209,6 +210,8 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         "GMAC per frame",
         "GMAC without deformable convolution",
         "seconds per frame",
+        "frames per second, disk to disk",
+        "seconds of delay",
         "on",
     ]
     parts += ["## Cost\n", grid(header, rows)]
@@ -229,7 +232,7 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
         "## What was run\n",
         grid(["degradation", "steps"], [[text(name), text(steps)] for name, steps in facts.recipes(params).items()]),
     ]
-    if params.trained:
+    if params.experiments:
         rows = [
             [text(one.name), text(one.method), text(one.pair), text(one.start), text(one.recipe)] for one in facts.trained(params)
         ]

@@ -7,15 +7,14 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.errors import VSRError
-from pipelines.report.results import Cell
 from pipelines.report.tables import Pair
+from pipelines.results import Cell
 
 Picture = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""
@@ -78,7 +77,7 @@ def albums(shown: Sequence[tuple[Pair, Sequence[Cell]]], pictures: int = PICTURE
     Raises:
         VSRError: a sample is damaged or has another size than the truth.
     """
-    samples = [[_samples(cell) for cell in cells] for _, cells in shown]
+    samples = [[cell.samples() for cell in cells] for _, cells in shown]
     clips = [few(sorted({clip for one in found for clip in one})) for found in samples]
     made = [Album() for _ in shown]
     for place in range(CLIPS):
@@ -95,10 +94,6 @@ def albums(shown: Sequence[tuple[Pair, Sequence[Cell]]], pictures: int = PICTURE
             pictures, videos = pictures - weight, room
             album.viewers.append(viewer)
     return made
-
-
-def _samples(cell: Cell) -> dict[str, Path]:
-    return {unquote(folder.name): folder for folder in (cell.folder / "samples").glob("*")}
 
 
 def few(names: Sequence[str], count: int = CLIPS) -> list[str]:

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from pipelines.errors import VSRError
 from pipelines.params import Params
-from pipelines.report.results import Cell
+from pipelines.results import Cell
 
 LEVEL = 0.95
 FEWEST = 3
@@ -105,7 +105,7 @@ def spread(values: Iterable[float]) -> Spread:
 
 def seed_of(params: Params, experiment: str) -> int | None:
     """The seed that an experiment is trained with: its own, else its recipe's; None where nothing is trained."""
-    chosen = params.trained[experiment]
+    chosen = params.experiments[experiment]
     training = chosen.training(params.methods[chosen.method][chosen.profile])
     return training.seed if training else None
 
@@ -116,7 +116,7 @@ def replicates(params: Params) -> dict[str, tuple[str, ...]]:
     Of several with the same seed, which are one training done twice, only the first counts. Groups of one are left out.
     """
     groups: dict[str, dict[int | None, str]] = {}
-    for name, experiment in params.trained.items():
+    for name, experiment in params.experiments.items():
         same = experiment.model_copy(update={"seed": None}).model_dump_json()
         groups.setdefault(same, {}).setdefault(seed_of(params, name), name)
     return {names[0]: names for names in (tuple(group.values()) for group in groups.values()) if len(names) > 1}

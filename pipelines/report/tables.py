@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from pipelines.evaluation import metrics as registry
+from pipelines import metrics as registry
 from pipelines.params import Params
 from pipelines.report import published
-from pipelines.report.comparable import comparable, other_masks, other_profile
-from pipelines.report.results import Cell, ClipScores, Scores
+from pipelines.report.comparable import comparable, other_prior, other_profile
 from pipelines.report.statistics import Verdict
+from pipelines.results import Cell, ClipScores, Scores
 
 Mark = Literal["best", "second", ""]
 
@@ -203,7 +203,7 @@ def tested_pairs(params: Params) -> list[Pair]:
     return [
         Pair(corpus, degradation, test.protocols[0])
         for corpus, test in params.tests.corpora.items()
-        for degradation in params.tested
+        for degradation in params.tests.degradations
     ]
 
 
@@ -240,13 +240,7 @@ def suite(params: Params, key: str, cells: Iterable[Cell]) -> Table:
     )
     notes: list[str] = []
     columns = [[known.get((method, pair.corpus, pair.degradation)) for method in chosen.methods] for pair in pairs]
-    reasons = [
-        [
-            why_missing(cell, pair.protocol, pair.degradation in params.tested_under(method))
-            for method, cell in zip(chosen.methods, column, strict=True)
-        ]
-        for column, pair in zip(columns, pairs, strict=True)
-    ]
+    reasons = [[why_missing(cell, pair.protocol) for cell in column] for column, pair in zip(columns, pairs, strict=True)]
     ranked = [
         rank_scores([_scores(cell, pair.protocol) for cell in column], metrics)
         for column, pair in zip(columns, pairs, strict=True)
@@ -275,10 +269,10 @@ def _scores(cell: Cell | None, protocol: str) -> Scores | None:
     return cell.protocols.get(protocol) if cell and cell.applicable else None
 
 
-def why_missing(cell: Cell | None, protocol: str, tested: bool) -> str | None:
-    """Why a cell shows no values, or None where it does; `tested` is whether params.yaml has the method tested there."""
+def why_missing(cell: Cell | None, protocol: str) -> str | None:
+    """Why a cell shows no values, or None where it does."""
     if cell is None:
-        return "not run" if tested else "not tested"
+        return "not run"
     if not cell.applicable:
         return f"not applicable: {cell.reason}"
     return None if protocol in cell.protocols else f"not scored by protocol {protocol}"
@@ -287,8 +281,7 @@ def why_missing(cell: Cell | None, protocol: str, tested: bool) -> str | None:
 def missing(params: Params, pair: Pair, cells: Iterable[Cell]) -> dict[str, str]:
     """The methods that are tested on a pair and have no values there, and why."""
     known = find(cells)
-    methods = [name for name in (*params.baselines, *params.trained) if pair.degradation in params.tested_under(name)]
-    reasons = {method: why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol, True) for method in methods}
+    reasons = {method: why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol) for method in params.tested}
     return {method: reason for method, reason in reasons.items() if reason}
 
 
@@ -365,8 +358,8 @@ def _other(params: Params, cells: Iterable[Cell | None]) -> str:
     """How a method is not the one that the papers have."""
     found = [cell for cell in cells if cell]
     profiles = {f"profile {cell.profile}" for cell in found if other_profile(cell, params.methods)}
-    masks = {other for cell in found for other in other_masks(cell)}
-    return "; ".join([*sorted(profiles), *sorted(masks)])
+    priors = {other for cell in found for other in other_prior(cell)}
+    return "; ".join([*sorted(profiles), *sorted(priors)])
 
 
 def scored(pair: Pair, methods: Sequence[str], cells: Iterable[Cell]) -> list[tuple[str, list[tuple[Cell, Scores]]]]:

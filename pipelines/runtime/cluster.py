@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from pipelines.errors import VSRError
 
@@ -23,20 +26,48 @@ def connect() -> Iterator[None]:
     `VSR_WORKERS` bounds the cores of an own cluster.
 
     Raises:
-        VSRError: the cluster of `RAY_ADDRESS` does not answer, or `VSR_WORKERS` is not a number.
+        VSRError: the cluster of `RAY_ADDRESS` does not answer, an own one does not start, `VSR_WORKERS` is not a number, or
+            the cluster fails during the block.
     """
     address = os.environ.get("RAY_ADDRESS")
     preflight()
-    own = {} if address else {"num_cpus": cores(), "include_dashboard": False}
-    options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own}
+    # Asked for by name, an own cluster is never one that someone else has started on this machine.
+    own = {} if address else {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+    _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
+    try:
+        yield
+    except RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise VSRError(
+            f"the Ray cluster failed ({type(error).__name__}: {reason}): run again to go on, what is finished is kept."
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _init(options: dict[str, Any]) -> None:
+    """`ray.init`, with SIGTERM left to who has it: Ray would end the process without a word."""
+    address = options["address"]
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
     except (ConnectionError, ValueError) as error:
+        if address == "local":
+            raise _not_started(error) from error
         raise VSRError(f"no Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run here.") from error
-    try:
-        yield
+    except (RuntimeError, RayError) as error:
+        raise _not_started(error) from error
     finally:
-        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _not_started(error: Exception) -> VSRError:
+    reason = str(error).strip().partition("\n")[0]
+    return VSRError(
+        f"Ray does not start ({reason}): see that the disk of its folder (RAY_TMPDIR, else /tmp) has room, and that the limits of "
+        "open files and processes (`ulimit -n`, `ulimit -u`) are not low, and run again; what is finished is kept."
+    )
 
 
 def preflight() -> None:

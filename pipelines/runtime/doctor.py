@@ -34,7 +34,7 @@ def examine() -> Iterator[Check]:
     yield _pair()
     yield _gpu()
     yield _asked("ffmpeg with x264 and MPEG-4", _encoders)
-    yield _asked("params.yaml", lambda: f"valid, {len(params.load().trained)} experiments")
+    yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
     yield _asked("MLflow", _mlflow)
     yield _asked("Ray", _ray)
     yield _weights()

@@ -3,18 +3,24 @@
 One exact account per clip: a clip ends finished or failed with its reason, the others go on. Work in
 flight is bounded twice, by one clip per actor and by a few results per clip, so that memory is bounded
 whatever the length of a clip.
+
+An actor that dies is replaced, whatever killed it, and its clip is tried again. Where Ray killed it for want of
+memory, fewer go on side by side.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import re
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
 import ray
 import torch
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import VSRError
 from pipelines.runtime.progress import Progress
@@ -22,7 +28,12 @@ from pipelines.runtime.progress import Progress
 Worker = Callable[[Any], Iterator[Any]]
 """Makes one clip: takes its job, yields results as they come."""
 
-_RETRIES = 2
+_TRIES = 3
+"""How often a clip is tried whose actor dies, or an actor is started; being killed for memory beside other actors does not count."""
+
+_PAUSE = 2.0
+"""Seconds before the next try where an actor alone was killed for memory: others may need it for a while. Doubles each time."""
+
 _IN_FLIGHT = 4
 
 
@@ -77,64 +88,153 @@ def run(jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, *, l
     if not jobs:
         return
     size = _pool_size(len(jobs), gpus)
-    options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
-    actor_class = ray.remote(_Actor)
-    waiting = deque((clip, _RETRIES) for clip in jobs)
-    starting: dict[Any, Any] = {}
-    running: dict[Any, tuple[str, int, Any]] = {}
-    failures: dict[str, str] = {}
-
-    def hire() -> None:
-        actor: Any = actor_class.options(**options).remote(factory)
-        starting[actor.started.remote()] = actor
-
-    def give(actor: Any) -> None:
-        if waiting:
-            clip, retries = waiting.popleft()
-            make = actor.make.options(num_returns="streaming", _generator_backpressure_num_objects=_IN_FLIGHT)
-            running[make.remote(jobs[clip])] = (clip, retries, actor)
-
     with Progress(label, len(jobs)) as progress:
-        for _ in range(size):
-            hire()
-        # A clip is given to an actor that runs: one that waits for a core held by other work keeps none waiting.
-        while running or waiting:
-            ready, _ = ray.wait([*starting, *running], num_returns=1, timeout=1.0, fetch_local=True)
+        pool = _Pool(jobs, factory, sink, progress, size, gpus)
+        while pool.running or pool.waiting:
+            pool.start_actors()
+            ready, _ = ray.wait([*pool.starting, *pool.running], num_returns=1, timeout=1.0, fetch_local=True)
             progress.tick()
-            stream: Any
-            for stream in ready:
-                if stream in starting:
-                    give(starting.pop(stream))
-                    continue
-                clip, retries, actor = running.pop(stream)
-                try:
-                    value = ray.get(next(stream))
-                    progress.frames(sink.receive(clip, value))
-                    running[stream] = clip, retries, actor
-                except StopIteration:
-                    sink.done(clip)
-                    progress.clip()
-                    give(actor)
-                except (ActorDiedError, ActorUnavailableError, ObjectLostError) as error:
-                    # Ours to mend: a lost process or node takes nothing but its clip's time.
-                    sink.drop(clip)
-                    hire()
-                    if retries:
-                        waiting.append((clip, retries - 1))
-                    else:
-                        failures[clip] = f"its worker died {_RETRIES + 1} times ({type(error).__name__}); is there enough memory?"
-                except RayError as error:
-                    sink.drop(clip)
-                    failures[clip] = _reason(error)
-                    give(actor)
-                except VSRError as error:
-                    # The sink refused it: the worker, still making the clip, has to be stopped.
-                    sink.drop(clip)
-                    failures[clip] = str(error)
-                    ray.kill(actor)
-                    hire()
-    if failures:
-        raise _failed(label, failures, len(jobs))
+            for each in ready:
+                if each in pool.starting:
+                    pool.started(each)
+                else:
+                    pool.take(each)
+    if pool.failures:
+        raise _failed(label, pool.failures, len(jobs))
+
+
+@dataclass
+class _Try:
+    """A clip that an actor makes; `alone` while no other actor of the pool was beside it."""
+
+    clip: str
+    actor: Any
+    alone: bool
+
+
+class _Pool:
+    """Which clips wait, which actors start, and which make what.
+
+    A clip is assigned to an actor that runs: one that waits for a core held by other work keeps none waiting.
+    """
+
+    def __init__(
+        self, jobs: Mapping[str, Any], factory: Callable[[], Worker], sink: Sink, progress: Progress, size: int, gpus: float
+    ) -> None:
+        self.waiting = deque(jobs)
+        self.starting: dict[Any, Any] = {}
+        self.running: dict[Any, _Try] = {}
+        self.failures: dict[str, str] = {}
+        self._jobs, self._factory, self._sink, self._progress = jobs, factory, sink, progress
+        self._actor_class = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, max_restarts=0)
+        self._size = size  # actors side by side
+        self._short = False  # of memory
+        self._deaths: Counter[str] = Counter()
+        self._kills: Counter[str] = Counter()
+        self._failed_starts = 0
+
+    def start_actors(self) -> None:
+        """As many as there are clips for, and as may be side by side."""
+        while len(self.starting) < len(self.waiting) and self._actors() < self._size:
+            self._start_actor()
+
+    def started(self, start: Any) -> None:
+        """An actor that was starting runs, or has failed to."""
+        actor = self.starting.pop(start)
+        try:
+            ray.get(start)
+        except RayError as error:
+            ray.kill(actor)
+            self._failed_to_start(error)
+        else:
+            self._failed_starts = 0
+            self._assign(actor)
+
+    def take(self, stream: Any) -> None:
+        """The next result of a clip, its end, or what went wrong with it."""
+        attempt = self.running.pop(stream)
+        clip = attempt.clip
+        try:
+            value = ray.get(next(stream))
+            self._progress.frames(self._sink.receive(clip, value))
+        except StopIteration:
+            self._sink.done(clip)
+            self._progress.clip()
+            self._assign(attempt.actor)
+        except RayError as error:
+            self._sink.drop(clip)
+            if _is_of_the_job(error):
+                self.failures[clip] = _reason(error)
+                self._assign(attempt.actor)
+            else:
+                ray.kill(attempt.actor)
+                self._died(attempt, error)
+        except VSRError as error:
+            # The sink refused it: the worker, still making the clip, has to be stopped.
+            self._sink.drop(clip)
+            self.failures[clip] = str(error)
+            ray.kill(attempt.actor)
+        else:
+            self.running[stream] = attempt
+
+    def _actors(self) -> int:
+        return len(self.starting) + len(self.running)
+
+    def _start_actor(self) -> None:
+        for attempt in self.running.values():
+            attempt.alone = False
+        actor: Any = self._actor_class.remote(self._factory)
+        self.starting[actor.started.remote()] = actor
+
+    def _assign(self, actor: Any) -> None:
+        """Give the next clip to an actor; one that there is none for, or no room, ends with its handle."""
+        if self.waiting and self._actors() < self._size:
+            clip = self.waiting.popleft()
+            make = actor.make.options(num_returns="streaming", _generator_backpressure_num_objects=_IN_FLIGHT)
+            alone = not self._actors()
+            self.running[make.remote(self._jobs[clip])] = _Try(clip, actor, alone)
+
+    def _died(self, attempt: _Try, error: RayError) -> None:
+        """Try the clip of a dead actor again, or no more."""
+        clip = attempt.clip
+        memory = _of(error, OutOfMemoryError)
+        if memory:
+            self._go_on_with_fewer()
+            if attempt.alone:
+                self._kills[clip] += 1
+        else:
+            self._deaths[clip] += 1
+        if self._deaths[clip] == _TRIES:
+            self.failures[clip] = f"its worker died {_TRIES} times, at last by {_what(error)}; is there enough memory?"
+        elif self._kills[clip] == _TRIES:
+            self.failures[clip] = _too_little(str(memory))
+        else:
+            self.waiting.append(clip)
+            if memory and attempt.alone:
+                time.sleep(_PAUSE * 2 ** (self._kills[clip] - 1))
+
+    def _failed_to_start(self, error: RayError) -> None:
+        """Let an actor be started again, or fail all clips that wait if none can be."""
+        memory, alone = _of(error, OutOfMemoryError), not self._actors()
+        if memory:
+            self._go_on_with_fewer()
+        if alone or not memory:
+            self._failed_starts += 1
+        if self._failed_starts < _TRIES:
+            if memory and alone:
+                time.sleep(_PAUSE * 2 ** (self._failed_starts - 1))
+        elif alone:
+            reason = _too_little(str(memory)) if memory else f"no worker starts, {_TRIES} did not, at last by {_what(error)}"
+            self.failures |= dict.fromkeys(self.waiting, reason)
+            self.waiting.clear()
+        else:
+            self._size = self._actors()
+
+    def _go_on_with_fewer(self) -> None:
+        before, self._size = self._size, max(1, self._actors())
+        if not self._short and self._size < before:
+            self._progress.note(f"memory is short: {self._size} instead of {before} workers go on side by side")
+            self._short = True
 
 
 def _pool_size(jobs: int, gpus: float) -> int:
@@ -145,6 +245,34 @@ def _pool_size(jobs: int, gpus: float) -> int:
     if size < 1:
         raise VSRError(f"the Ray cluster has no room for a worker of 1 CPU and {gpus:g} GPU: add a node or lower the share.")
     return size
+
+
+def _is_of_the_job(error: RayError) -> bool:
+    """Whether the worker raised it on this job, and not Ray because the worker, its node or its results are lost."""
+    return isinstance(error, RayTaskError) and not isinstance(error.cause, RayError)
+
+
+def _of(error: RayError, kind: type[RayError]) -> RayError | None:
+    """The error of that kind that this one is, or that a task passed on."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return cause if isinstance(cause, kind) else None
+
+
+def _what(error: RayError) -> str:
+    """Ray's error in a few words: its name, and what an actor raised while it was built."""
+    died = _of(error, ActorDiedError)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if isinstance(died, ActorDiedError) and died.actor_init_failed else type(error).__name__
+
+
+def _too_little(message: str) -> str:
+    """What is said of a clip that does not fit into memory; Ray's message holds how much there is."""
+    found = re.search(r"was ([\d.]+) ?GB used / ([\d.]+) ?GB limit", message)
+    room = f" ({found[1]} of {found[2]} GB were used)" if found else ""
+    return (
+        f"its worker was killed for want of memory {_TRIES} times with no other beside it{room}: "
+        "end other programs, run fewer stages side by side, or make it of smaller windows, tiles or frames."
+    )
 
 
 def _reason(error: RayError) -> str:

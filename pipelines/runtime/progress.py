@@ -65,6 +65,13 @@ class Progress:
             self.frames(1)
             self.tick()
 
+    def note(self, text: str) -> None:
+        """Say something that is worth a line of its own."""
+        if self._bar:
+            self._bar.console.print(f"{self._label}: {text}", markup=False, highlight=False)
+        else:
+            print(f"{self._label}: {text}", file=sys.stderr, flush=True)
+
     def tick(self) -> None:
         """Say something if nothing was said for a while."""
         if not self._bar and time.monotonic() - self._said > _EVERY:

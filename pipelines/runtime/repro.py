@@ -9,23 +9,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
+from pipelines.runtime import sources
 
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
 
 REPORT = "report"
 """The stage that shows what results there are."""
+
+MEASURE = "measure"
+"""What the names of stages begin with that measure time."""
 
 _DVC_CHATTER = (
     "Running stage",
@@ -39,6 +45,8 @@ _DVC_CHATTER = (
     "Use `dvc",
 )
 _print_lock = threading.Lock()
+_running: set[subprocess.Popen[str]] = set()
+"""The commands of the stages that run."""
 
 
 def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
@@ -48,31 +56,33 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
         root: the repository.
         jobs: how many stages may run at once.
         targets: what to reproduce with all it depends on, empty for the whole graph: stages, or methods by their name, which
-            stand for the stages that make and evaluate them, and last the report on what results there are then.
+            stand for the stages that make and test them, and last the report on what results there are then.
 
     Returns:
         Whether everything is up to date now; the failed and skipped stages are printed.
 
     Raises:
-        VSRError: the graph cannot be read, or has no such target.
+        VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
     """
+    sources.check(sources.linked(root), root)
     graph = _graph(root)
     methods = _methods(graph)
     wanted = _upstream(graph, methods, targets) if targets else set(graph)
     changed = _changed(root)
     todo = {stage for stage in _stale(graph, changed) if stage in wanted}
-    # The report depends on all evaluations, so it is not among what methods need.
+    # The report depends on all results, so it is not among what methods need.
     reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
     if not todo and not reported:
         print("Everything is up to date.")
         return True
-    from pipelines.runtime.cluster import connect
+    from pipelines.runtime.cluster import connect, preflight
 
+    preflight()
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
         failed, skipped = _run(root, graph, todo, jobs, environment)
-        if reported and _reproduce(root, REPORT, environment):
-            failed.add(REPORT)
+        if reported:
+            failed |= _run(root, graph, {REPORT}, 1, environment)[0]
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -83,10 +93,12 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
 def _dvc(root: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr or done.stdout).strip().replace("ERROR: ", "")
+        reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
         if "not inside of a DVC repository" in reason:
             raise VSRError(f"{root} is not a DVC repository: run in a clone of the project, or run `dvc init` there.")
-        raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}")
+        home = os.path.expanduser("~")
+        mend = "" if os.path.isdir(home) else f"; set HOME, which is {home}, to a folder of yours."
+        raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}{mend}")
     return done.stdout
 
 
@@ -115,11 +127,11 @@ def _stale(graph: Graph, changed: set[str]) -> set[str]:
 
 
 def _methods(graph: Graph) -> dict[str, list[str]]:
-    """The stages that make and evaluate each method, by its name: `train…@NAME`, `adopt@NAME`, `evaluate…@NAME-…`."""
+    """The stages that make, restore, score and measure by each method, by its name: `train…@NAME`, `adopt@NAME`, `restore…@NAME-…`."""
     methods: dict[str, list[str]] = {}
     for stage in graph:
         group, _, key = stage.partition("@")
-        if group.startswith(("train", "adopt", "evaluate")):
+        if group.startswith(("train", "adopt", "restore", "score", "measure")):
             methods.setdefault(key.partition("-")[0], []).append(stage)
     return methods
 
@@ -149,10 +161,10 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
     running: dict[Future[int], tuple[str, float]] = {}
     failed: set[str] = set()
     order = [stage for stage in _order(graph) if stage in todo]
-    with ThreadPoolExecutor(jobs) as threads:
+    with ThreadPoolExecutor(jobs) as threads, _interrupted_with_us():
         while True:
             ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
-            for stage in ready[: jobs - len(running)]:
+            for stage in _side_by_side(ready, [stage for stage, _ in running.values()], jobs):
                 waiting.discard(stage)
                 running[threads.submit(_reproduce, root, stage, environment)] = stage, time.monotonic()
             if not running:
@@ -168,16 +180,33 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
                 _say(stage, f"{verdict} in {took} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
 
 
+def _side_by_side(ready: Sequence[str], running: Sequence[str], jobs: int) -> list[str]:
+    """Which of the stages that are ready can start beside those that run: what is measured has the machine to itself."""
+    others = [stage for stage in ready if not stage.startswith(MEASURE)]
+    if running and running[0].startswith(MEASURE):
+        return []
+    return others[: jobs - len(running)] if others or running else list(ready[:1])
+
+
 def _order(graph: Graph) -> list[str]:
     """Stages by how much work waits for them: the longest chain of dependents first."""
-    depth: dict[str, int] = {}
+    chain = dict.fromkeys(graph, 1)
+    for stage in reversed([*TopologicalSorter(graph).static_order()]):
+        for need in graph[stage]:
+            chain[need] = max(chain[need], 1 + chain[stage])
+    return sorted(graph, key=lambda stage: (-chain[stage], stage))
 
-    def chain(stage: str) -> int:
-        if stage not in depth:
-            depth[stage] = 1 + max((chain(user) for user, needs in graph.items() if stage in needs), default=0)
-        return depth[stage]
 
-    return sorted(graph, key=lambda stage: (-chain(stage), stage))
+@contextmanager
+def _interrupted_with_us() -> Iterator[None]:
+    """Interrupt the commands that run when the block is, and wait for their end."""
+    try:
+        yield
+    except BaseException:
+        for process in list(_running):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        raise
 
 
 def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
@@ -185,12 +214,21 @@ def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
     # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     process = subprocess.Popen(
-        command, cwd=root, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=root,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # interrupted by us alone, and with all that it started
     )
+    _running.add(process)
     assert process.stdout
     for line in process.stdout:
         if _worth_saying(line):
             _say(stage, line.rstrip())
+    _running.discard(process)
     return process.wait()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, assemble, finished
-from pipelines.errors import VSRError
 from pipelines.runtime import pool
 
 Output = tuple[Path, Sequence[str] | None]
@@ -24,6 +22,9 @@ def build(
     label: str,
     scales: Mapping[str, float] | None = None,
     gpus: float = 0.0,
+    compress: bool = False,
+    about: Mapping[str, Any] | None = None,
+    verify: Callable[[], None] | None = None,
 ) -> None:
     """Make every clip and join them into stores, in the order of `jobs`.
 
@@ -35,23 +36,22 @@ def build(
         label: what the progress lines call the work.
         scales: columns kept as scaled integers, see `ClipWriter`.
         gpus: the share of a GPU that each worker takes.
+        compress: see `ClipWriter`.
+        about: of the stores, see `assemble`.
+        verify: called before the stores appear; raises if they must not, see `lineage.verify`.
 
     Raises:
-        VSRError: a clip failed (the others are kept in `work`), or the disk is full.
+        VSRError: a clip failed (the others are kept in `work`).
     """
-    sink = _StoreSink(outputs, work, scales or {})
+    sink = _StoreSink(outputs, work, scales or {}, compress)
     todo = {clip: job for clip, job in jobs.items() if not sink.has(clip)}
     try:
         pool.run(todo, factory, sink, label=label, gpus=gpus)
+        if verify is not None:
+            verify()
         for name, (out, _) in outputs.items():
             kept = [clip for clip in jobs if finished(work / name, clip)]
-            assemble(work / name, kept, out)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise VSRError(
-                f"{label}: the disk of {work} is full: free some space and run again, what is done is kept."
-            ) from error
-        raise
+            assemble(work / name, kept, out, about)
     finally:
         sink.close()
 
@@ -59,8 +59,8 @@ def build(
 class _StoreSink:
     """Writes each clip's frames to the outputs that take their columns."""
 
-    def __init__(self, outputs: Mapping[str, Output], work: Path, scales: Mapping[str, float]) -> None:
-        self._outputs, self._work, self._scales = outputs, work, scales
+    def __init__(self, outputs: Mapping[str, Output], work: Path, scales: Mapping[str, float], compress: bool) -> None:
+        self._outputs, self._work, self._scales, self._compress = outputs, work, scales, compress
         self._named = {column for _, columns in outputs.values() if columns for column in columns}
         self._writers: dict[str, dict[str, ClipWriter]] = {}
 
@@ -70,7 +70,9 @@ class _StoreSink:
 
     def receive(self, clip: str, value: list[Frame] | ClipAttributes) -> int:
         if clip not in self._writers:
-            self._writers[clip] = {name: ClipWriter(self._work / name, clip, self._scales) for name in self._outputs}
+            self._writers[clip] = {
+                name: ClipWriter(self._work / name, clip, self._scales, compress=self._compress) for name in self._outputs
+            }
         writers = self._writers[clip]
         if isinstance(value, ClipAttributes):
             first, *others = writers.values()

@@ -74,7 +74,7 @@ def preflight() -> None:
     patient = {name: os.environ[name] for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")}
     os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=_PREFLIGHT_SECONDS)
     try:
-        with _told(where), _alone(where):
+        with translate_errors(where), _alone(where):
             _client(where, create=True).search_experiments(max_results=1)
     finally:
         os.environ.update(patient)
@@ -114,7 +114,7 @@ class Run:
         """
         where = uri()
         all_tags = {clean(key): _public(value) for key, value in {**_origin(), **tags, RUN_KEY: run_key}.items()}
-        with _told(where), _alone(where):
+        with translate_errors(where), _alone(where):
             client = _client(where, create=True)
             of = _experiment(client, where, experiment)
             found = client.search_runs([of], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1, order_by=["attributes.start_time"])
@@ -247,7 +247,7 @@ class Run:
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
-        with _told(self.uri):
+        with translate_errors(self.uri):
             yield _client(self.uri)
 
 
@@ -263,7 +263,7 @@ def runs(experiment: str, where: str = "") -> dict[Run, dict[str, str]]:
     """
     place = uri()
     found: dict[Run, dict[str, str]] = {}
-    with _told(place):
+    with translate_errors(place):
         client = _client(place)
         known = client.get_experiment_by_name(experiment)
         token: str | None = None
@@ -284,7 +284,7 @@ def alias(registered: str, name: str, of: str) -> bool:
         VSRError: MLflow does not answer or refuses.
     """
     where = uri()
-    with _told(where):
+    with translate_errors(where):
         client = _client(where)
         found = client.search_model_versions(f"name = '{registered}' and tags.`{MODEL_NAME}` = '{of}'")
         newest = max((int(version.version) for version in found), default=None)
@@ -347,7 +347,7 @@ def view(
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     key = f"{_VIEW}{name}"
     place = uri()
-    with _told(place), _alone(place):
+    with translate_errors(place), _alone(place):
         client = _client(place)
         of = _experiment(client, place, experiment)
         known = client.get_experiment(of).tags.get(key)
@@ -363,7 +363,7 @@ def views() -> dict[str, str]:
         VSRError: MLflow does not answer or refuses.
     """
     where = uri()
-    with _told(where):
+    with translate_errors(where):
         return {
             key.removeprefix(_VIEW): f"#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={key.removeprefix(_VIEW)}"
             for experiment in _client(where).search_experiments()
@@ -428,7 +428,7 @@ def _alone(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def translate_errors(where: str) -> Iterator[None]:
     """MLflow's many errors as one sentence."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException

@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.clips import fit
+from pipelines.clips.levels import to_planes, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.priors import masks
+from pipelines.priors import kinds
+from pipelines.priors.kinds import KINDS, Kind
 
 FLOW_SCALE = 4
 """Flow is learnt on frames this much smaller than HR: as the methods that use it see them."""
-
-PRIORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"masks": masks.planes}
-"""By the name that a network calls a prior, and its store the column: from a frame's array, cut to (..., h, w), to the
-channels (C, h, w) that the network sees."""
 
 
 CPU = torch.device("cpu")
@@ -52,10 +51,12 @@ class Orientation:
             frames = np.flip(frames, -3)
         return np.swapaxes(frames, -2, -3) if self.transpose else frames
 
-    def of_flow(self, flow: np.ndarray) -> np.ndarray:
-        """Flow (..., H, W, 2) laid down so: its vectors (dx, dy) turn with the frame."""
-        turned = self.of_frames(flow) * np.array([-1.0 if self.horizontal else 1.0, -1.0 if self.vertical else 1.0], np.float32)
-        return turned[..., ::-1] if self.transpose else turned
+    def of_prior(self, kind: Kind, planes: np.ndarray) -> np.ndarray:
+        """A prior (..., C, H, W) laid down so, see `kinds.turned`."""
+        return kinds.turned(kind, planes, horizontal=self.horizontal, vertical=self.vertical, transpose=self.transpose)
+
+
+UPRIGHT = Orientation(False, False, False)
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,9 @@ class Window:
         return np.stack([store.frame(self.clip, t)[rows, columns] for t in self.frames])
 
     def of_prior(self, prior: str, store: Store) -> np.ndarray:
-        """(T, h, w, C), see `PRIORS`."""
+        """(T, C, h, w), see `kinds.planes`."""
         rows, columns = self._slices(1)
-        planes = [PRIORS[prior](store.frame(self.clip, t, prior)[..., rows, columns]) for t in self.frames]
-        return np.moveaxis(np.stack(planes), 1, -1)
+        return np.stack([kinds.of_store(kinds.get(prior), store, self.clip, t, rows, columns) for t in self.frames])
 
     def _slices(self, scale: int) -> tuple[slice, slice]:
         return (
@@ -122,7 +122,8 @@ class PairCrops:
         crop: side of the LR crop in pixels.
         clip_length: frames of a crop.
         seed: what the draws derive from.
-        priors: stores of priors of the LR frames, by the names of `PRIORS`.
+        priors: stores of priors of the LR frames, by their kinds (`pipelines.priors.kinds`).
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: the stores do not belong together, or a clip is shorter or smaller than a crop.
@@ -138,14 +139,18 @@ class PairCrops:
         clip_length: int,
         seed: int,
         priors: Mapping[str, Store] | None = None,
+        flips: bool = True,
     ) -> None:
+        self._flips = flips
         self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
         clips = lr.split(split)
         self.scale = common_scale(hr, clips, str(lr.path))
         for clip in clips:
             _check_room(clip, str(lr.path), crop, clip_length)
-            for prior in self._priors.values():
-                check_prior(prior, lr, clip)
+            for name, prior in self._priors.items():
+                check_prior(name, prior, lr, clip)
+        if flips and "normals" in self._priors:
+            _check_axes(self._priors["normals"])
         self._places = _Places(clips, clip_length)
 
     def sample(self, step: int, index: int) -> Batch:
@@ -157,10 +162,12 @@ class PairCrops:
         """
         rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
-        orientation = Orientation.draw(rng)
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
         cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
-        cut |= {prior: window.of_prior(prior, store) for prior, store in self._priors.items()}
-        return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()}
+        priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
+        return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
+            name: as_tensor(orientation.of_prior(kinds.get(name), planes)) for name, planes in priors.items()
+        }
 
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
         """The crops `indices` of the global batch of `step`, stacked: (N, T, C, h, w), HR's (N, T, 3, scale*h, scale*w)."""
@@ -175,15 +182,24 @@ class HRCrops:
         split, clip_length, seed: as `PairCrops`.
         side: the side of a step's crops in pixels.
         largest: the largest side, and what it comes from in words.
+        flips: whether crops are flipped and transposed at random.
 
     Raises:
         VSRError: a clip is shorter than a crop, or smaller than the largest one.
     """
 
     def __init__(
-        self, hr: Store, *, split: str, clip_length: int, seed: int, side: Callable[[int], int], largest: tuple[int, str]
+        self,
+        hr: Store,
+        *,
+        split: str,
+        clip_length: int,
+        seed: int,
+        side: Callable[[int], int],
+        largest: tuple[int, str],
+        flips: bool = True,
     ) -> None:
-        self._hr, self._seed, self._side = hr, seed, side
+        self._hr, self._seed, self._side, self._flips = hr, seed, side, flips
         clips = hr.split(split)
         for clip in clips:
             _check_room(clip, str(hr.path), largest[0], clip_length, largest[1])
@@ -193,7 +209,8 @@ class HRCrops:
         """Crop `index` of the global batch of `step`: its clip, and the frames (T, 3, side, side) uint8 RGB."""
         rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._side(step))
-        return window.clip, to_planes(Orientation.draw(rng).of_frames(window.of(self._hr)))
+        orientation = Orientation.draw(rng) if self._flips else UPRIGHT
+        return window.clip, to_planes(orientation.of_frames(window.of(self._hr)))
 
 
 class FlowCrops:
@@ -234,10 +251,10 @@ class FlowCrops:
         top, left = (int(rng.integers(0, length - side + 1)) for length in (clip.attributes.height, clip.attributes.width))
         orientation = Orientation.draw(rng)
         whole = flow_pair(self._hr, self._truth, clip.name, first, forward)
-        turns = (orientation.of_frames, orientation.of_frames, orientation.of_flow, orientation.of_frames)
-        cut = [turn(array[top : top + side, left : left + side]) for turn, array in zip(turns, whole, strict=True)]
-        ref, supp, flow, visible = (reduce(to_tensor(part), scale) for part in cut)
-        flow = flow / scale
+        one, other, vectors, seen = (array[top : top + side, left : left + side] for array in whole)
+        ref, supp, visible = (reduce(to_tensor(orientation.of_frames(part)), scale) for part in (one, other, seen))
+        turned = orientation.of_prior(KINDS["motion"], np.moveaxis(vectors, -1, 0))
+        flow = reduce(as_tensor(turned), scale) / scale
         return {"ref": ref, "supp": supp, "flow": flow, "visible": visible * _lands_inside(flow)}
 
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
@@ -324,8 +341,8 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
                 "that keeps all frames."
             )
         large, small = original.attributes, clip.attributes
-        scale = round(large.height / small.height)
-        if scale < 1 or (large.height // scale, large.width // scale) != (small.height, small.width):
+        scale = fit.whole_scale(fit.size(original), fit.size(clip))
+        if scale is None:
             raise VSRError(
                 f"clip {clip.name!r} is {large.width}x{large.height} in {hr.path} and {small.width}x{small.height} in {lr}: "
                 "training takes a degradation of one whole scale."
@@ -336,16 +353,33 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
     return scales.pop()
 
 
-def check_prior(prior: Store, lr: Store, clip: Clip) -> None:
-    """A prior is of the frames of an LR clip.
+def check_prior(name: str, prior: Store, lr: Store, clip: Clip) -> None:
+    """A store has a prior of the kind `name` of the frames of an LR clip.
 
     Raises:
-        VSRError: it has another number of frames of the clip, or they are of another size, or it has not got it.
+        VSRError: it has another number of frames of the clip, or they are of another size, or it has not got it, or none of the kind.
     """
     found = prior.clips.get(clip.name)
     wanted = clip.frames, clip.attributes.height, clip.attributes.width
     if found is None or (found.frames, found.attributes.height, found.attributes.width) != wanted:
         raise VSRError(f"{prior.path} is not of the frames of clip {clip.name!r} of {lr.path}: make it again from them.")
+    held = prior.columns(clip.name)
+    missing = [column for column in kinds.get(name).columns if column not in held]
+    if missing:
+        raise VSRError(f"{prior.path} has no {name} ({', '.join(missing)}), only {', '.join(held)}: name a prior that has.")
+
+
+def _check_axes(normals: Store) -> None:
+    """Normals can be turned with their crops.
+
+    Raises:
+        VSRError: they are in the world's axes, and where those point in a frame is not known.
+    """
+    if (kinds.provenance(normals) or {}).get("normals") == "world":
+        raise VSRError(
+            f"the normals of {normals.path} are in the world's axes, which do not turn with a flipped crop: set `upright: true` in the "
+            "recipe, or render them in the camera's and say so in the corpus (`normals: camera`)."
+        )
 
 
 def _check_room(clip: Clip, store: str, side: int, clip_length: int, what: str | None = None) -> None:
@@ -366,12 +400,6 @@ def generator(seed: int, *numbers: int) -> np.random.Generator:
     return np.random.default_rng([seed % 2**64, *numbers])
 
 
-def to_planes(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to (..., C, H, W), of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
-
-
-def to_tensor(frames: np.ndarray) -> Tensor:
-    """(..., H, W, C) to float32 (..., C, H, W); 8 bits become [0, 1]."""
-    planes = to_planes(frames)
-    return planes.float() / 255 if frames.dtype == np.uint8 else planes.float()
+def as_tensor(planes: np.ndarray) -> Tensor:
+    """(..., C, H, W) of numbers or truth values as float32."""
+    return torch.from_numpy(np.ascontiguousarray(planes)).float()

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from models.spynet import SPyNet
 from pipelines import networks
+from pipelines.clips.levels import to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics
 from pipelines.params import Schedule
-from pipelines.training.crops import CPU, FLOW_SCALE, Batch, FlowCrops, flow_clips, flow_pair, reduce, to_device, to_tensor
+from pipelines.training.crops import CPU, FLOW_SCALE, Batch, FlowCrops, flow_clips, flow_pair, reduce, to_device
 from pipelines.training.initial import mind_changes
 from pipelines.training.learners import Learner
 from pipelines.training.loop import mean_over_ranks

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models import Network
-from pipelines import params
+from pipelines import params, weights
 from pipelines.errors import VSRError, unknown
-from pipelines.priors import weights
 from pipelines.training import losses
 
 RESTORED = "restored"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import models
-from models import Network
-from pipelines import whole
+from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError
+
+if TYPE_CHECKING:  # importing torch takes seconds, and a record is read without it
+    from models import Network
 
 WEIGHTS = "model.safetensors"
 RECORD = "model.json"
 
 Record = dict[str, Any]
 """`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `precision` (of the training), `frozen`
-(the sha256 of networks that it was trained through, by name), `random` (parts that are networks of their own and began at random), `notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with
-its `file`."""
+(the sha256 of networks that it was trained through, by name), `random` (parts that are networks of their own and began at random),
+`notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with its `file`. Of the network itself
+`scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,23 @@ class Origin:
     random: tuple[str, ...]
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested params as `a.b.c: value`, as records keep them."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return leaves
+
+
 def write(folder: Path, network: Network, record: Record) -> Record:
     """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
-    with whole.folder(folder) as building:
+    import models
+
+    of_network = {"network": network.name, "scale": network.scale, "any_scale": network.any_scale, "priors": list(network.priors)}
+    with atomic_folder(folder) as building:
         models.save(network, building / WEIGHTS)
-        record = {**record, "network": network.name, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
+        record = {**record, **of_network, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
         (building / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     return record
 

@@ -23,6 +23,7 @@ from pipelines.training.crops import (
     HRCrops,
     PairCrops,
     Window,
+    as_tensor,
     check_prior,
     common_scale,
     generator,
@@ -72,15 +73,22 @@ class Stored:
     def __init__(self, training: Training, hr: Store, lr: Store, priors: Mapping[str, Store] | None = None) -> None:
         self._hr, self._lr, self._priors, self._length = hr, lr, priors or {}, training.clip_length
         self._crops = PairCrops(
-            hr, lr, split="train", crop=training.crop, clip_length=self._length, seed=training.seed, priors=self._priors
+            hr,
+            lr,
+            split="train",
+            crop=training.crop,
+            clip_length=self._length,
+            seed=training.seed,
+            priors=self._priors,
+            flips=not training.upright,
         )
         clips = validation.clips(lr)
         self.scale: float | None = self._crops.scale
         if common_scale(hr, clips, str(lr.path)) != self.scale:
             raise VSRError(f"the clips of {lr.path} have several scales: training takes a degradation of one whole scale.")
         for clip in clips:
-            for prior in self._priors.values():
-                check_prior(prior, lr, clip)
+            for name, prior in self._priors.items():
+                check_prior(name, prior, lr, clip)
         self.views = [View(clip, self._crops.scale, index < validation.SHOWN) for index, clip in enumerate(clips)]
 
     def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
@@ -88,9 +96,9 @@ class Stored:
 
     def middle(self, view: View, device: torch.device = CPU) -> Batch:
         window = Window.middle(view.clip, self._length, validation.SIDE)
-        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self._crops.scale)}
-        cut |= {name: window.of_prior(name, store) for name, store in self._priors.items()}
-        return to_device({name: to_tensor(frames) for name, frames in cut.items()}, device)
+        cut = {"lr": to_tensor(window.of(self._lr)), "hr": to_tensor(window.of(self._hr, self._crops.scale))}
+        cut |= {name: as_tensor(window.of_prior(name, store)) for name, store in self._priors.items()}
+        return to_device(cut, device)
 
 
 class Degraded:
@@ -124,6 +132,7 @@ class Degraded:
             clip_length=training.clip_length,
             seed=training.seed,
             side=self.side,
+            flips=not training.upright,
             largest=(side, f"`crop` {training.crop} at scale {high:g}"),
         )
         trial = self._pair(

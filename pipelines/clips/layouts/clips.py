@@ -39,9 +39,17 @@ class Frames:
         Raises:
             VSRError: it is no PNG that can be taken, or has another size than it should.
         """
+        found = self.first_size()
+        self._check_size(found, self.names[0], self.size or found)
+
+    def first_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame, by its header.
+
+        Raises:
+            VSRError: it is no PNG that can be taken.
+        """
         name = self.names[0]
-        found = header_size(self.place.head(name, HEADER_BYTES), str(self.place / name))
-        self._check_size(found, name, self.size or found)
+        return header_size(self.place.head(name, HEADER_BYTES), str(self.place / name))
 
     def read(self) -> Iterator[Frame]:
         """The frames one at a time: `rgb` (H, W, 3) uint8, and the columns of `gbuffers.read`.
@@ -85,6 +93,13 @@ class Video:
 
 
 @dataclass(frozen=True)
+class SmallRender:
+    """A clip that the embedded corpus draws at LR size."""
+
+    corpus: params.Parallax
+
+
+@dataclass(frozen=True)
 class SourceClip:
     """A clip that can be read: `location` says from what, or which corpus it is rendered from.
 
@@ -96,7 +111,7 @@ class SourceClip:
     split: params.Split
     source: str
     fps: float | None
-    location: Frames | Video | params.Parallax
+    location: Frames | Video | params.Parallax | SmallRender
     parameters: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,4 +1,8 @@
-"""Anyone's clips: a folder of video files, of folders of PNG frames, or of such folders with G-buffers."""
+"""Anyone's clips: a folder of video files, of folders of PNG frames, or of such folders with G-buffers.
+
+Beside clips with G-buffers, the folder `lr` may have the same clips again, rendered at LR size with buffers of that size; those of
+the large frames may then be left out.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from pipelines.clips import gbuffers, video
 from pipelines.clips.layouts.clips import FRAMES_FPS, Frames, SourceClip, Video, fault_of, png_names
 from pipelines.clips.places import Place
 from pipelines.errors import VSRError, unknown
+
+LR = "lr"
+"""The folder of what is rendered at LR size."""
 
 
 def clips(corpus: params.Footage, place: Place) -> list[SourceClip]:
@@ -24,8 +31,7 @@ def clips(corpus: params.Footage, place: Place) -> list[SourceClip]:
     if corpus.kind == "videos":
         found = {name: Video(place, file) for name, file in video_files(place).items()}
     else:
-        make = _with_buffers if corpus.kind == "gbuffers" else frames
-        found = {name: make(place / name, files) for name, files in place.tree().items()}
+        found = dict(_large(corpus, place))
         if not found:
             raise no_folders(place)
     for name in corpus.splits:
@@ -38,6 +44,45 @@ def clips(corpus: params.Footage, place: Place) -> list[SourceClip]:
         )
         for name, location in found.items()
     ]
+
+
+def rendered(corpus: params.Footage, place: Place) -> list[SourceClip]:
+    """The clips rendered at LR size beside those of `clips`; none where there is no folder for them.
+
+    Raises:
+        VSRError: there are other clips than the large ones, or other frames of one, or a frame lacks its G-buffer.
+    """
+    if corpus.kind != "gbuffers" or LR not in place.entries().folders:
+        return []
+    large = _large(corpus, place)
+    small = {name: _with_buffers(place / LR / name, files) for name, files in (place / LR).tree().items()}
+    for name in large.keys() | small.keys():
+        if name not in large or name not in small:
+            has, lacks = (place / LR, place) if name in small else (place, place / LR)
+            raise VSRError(f"{has} has the clip {name!r} and {lacks} has not: render it at both sizes, or remove it.")
+        if len(large[name].names) != len(small[name].names):
+            counts = f"{len(small[name].names)} frames of the clip {name!r} and {place} has {len(large[name].names)}"
+            raise VSRError(f"{place / LR} has {counts}: render the same frames at both sizes.")
+    found = []
+    for name, location in small.items():
+        made_by = {"backend": "rendered", "normals": corpus.normals or "world", "crop": list(large[name].first_size())}
+        split, fps = corpus.splits.get(name, corpus.split), corpus.fps or FRAMES_FPS
+        found.append(SourceClip(name, split, f"{LR}/{name}", fps, location, made_by))
+    return found
+
+
+def _large(corpus: params.Footage, place: Place) -> dict[str, Frames]:
+    """The frame folders of HR clips, by clip."""
+    tree = place.tree()
+    if corpus.kind != "gbuffers":
+        return {name: frames(place / name, files) for name, files in tree.items()}
+    brought = tree.pop(LR, None) is not None
+
+    def make(name: str, files: list[str]) -> Frames:
+        bare = brought and not any(PurePosixPath(file).suffix.lower() in gbuffers.READABLE for file in files)
+        return frames(place / name, files) if bare else _with_buffers(place / name, files)
+
+    return {name: make(name, files) for name, files in tree.items()}
 
 
 def video_files(place: Place) -> dict[str, str]:

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.clips.parallax.images import atlas, image
+from pipelines.clips.parallax.images import LENS, POINT, Sampling, atlas, image
 from pipelines.clips.parallax.layouts import LAYOUTS, Set
 from pipelines.clips.parallax.paths import PATHS
 from pipelines.clips.parallax.scene import Scene
 from pipelines.clips.parallax.truth import gbuffer
-from pipelines.errors import unknown
+from pipelines.errors import VSRError, unknown
 from pipelines.params import Parallax, Split
 
 FPS = 25.0
@@ -69,12 +69,40 @@ def render(spec: Parallax, name: str) -> Iterator[dict[str, np.ndarray]]:
     Raises:
         VSRError: the corpus has no such clip.
     """
-    stage = scene(spec, name)
+    return _frames(spec, scene(spec, name), LENS)
+
+
+def rendered(spec: Parallax, name: str) -> Iterator[dict[str, np.ndarray]]:
+    """The LR frames of a clip, one at a time, as a real-time renderer draws them at `spec.rendered.scale`, and their buffers.
+
+    Unlike HR frames that are reduced, a pixel has one sample, at its centre: `images.POINT`.
+
+    Yields:
+        What `render` does, at LR size: flow in LR pixels, and all buffers exact at the centres of LR pixels.
+
+    Raises:
+        VSRError: the corpus has no such clip, or no pixel is left.
+    """
+    assert spec.rendered is not None
+    small = scene(spec, name).reduced(spec.rendered.scale)
+    if min(small.height, small.width) < 1:
+        raise VSRError(f"{spec.width}x{spec.height} at scale {spec.rendered.scale:g} leaves no pixel: lower `rendered.scale`.")
+    return _frames(spec, small, POINT)
+
+
+def covered(spec: Parallax) -> tuple[int, int]:
+    """(height, width) of the part of an HR frame, from the top left, that a rendered LR frame shows."""
+    assert spec.rendered is not None
+    scale = spec.rendered.scale
+    return round(int(spec.height / scale) * scale), round(int(spec.width / scale) * scale)
+
+
+def _frames(spec: Parallax, stage: Scene, sampling: Sampling) -> Iterator[dict[str, np.ndarray]]:
     textures = atlas(stage, spec.seed)
     views = [None, *(stage.view(number / FPS) for number in range(spec.frames)), None]
     for before, now, after in zip(views, views[1:], views[2:], strict=False):
         assert now is not None
-        rgb, albedo = image(stage, now, textures)
+        rgb, albedo = image(stage, now, textures, sampling)
         yield {"rgb": rgb, **gbuffer(stage, before, now, after), "albedo": albedo}
 
 

@@ -16,16 +16,31 @@ import numpy as np
 from pipelines.clips.parallax import textures
 from pipelines.clips.parallax.scene import Scene, View
 
-SAMPLES = 6
-"""Rays per pixel; each row and each column of a 6 x 6 grid holds one (no two share a step of an edge)."""
 
-APERTURE = 1.35
-"""Side in pixels of the square that a pixel gathers light from: a little over its own, as lenses do."""
+@dataclass(frozen=True)
+class Sampling:
+    """How a pixel gathers light: along as many rays as it has `rows`, from a square of `aperture` pixels a side.
 
-OFFSETS = tuple(
-    (APERTURE * ((column + 0.5) / SAMPLES - 0.5), APERTURE * ((row + 0.5) / SAMPLES - 0.5))
-    for column, row in enumerate((1, 3, 5, 0, 2, 4))
-)
+    Each row and each column of a grid over the square holds one ray (no two share a step of an edge); `rows` says which
+    row each column has its ray in.
+    """
+
+    aperture: float
+    rows: tuple[int, ...]
+
+    @property
+    def offsets(self) -> tuple[tuple[float, float], ...]:
+        """Where the rays are beside the pixel's centre, in pixels to the right and down."""
+        places = [self.aperture * ((step + 0.5) / len(self.rows) - 0.5) for step in range(len(self.rows))]
+        return tuple((places[column], places[row]) for column, row in enumerate(self.rows))
+
+
+LENS = Sampling(1.35, (1, 3, 5, 0, 2, 4))
+"""As a lens and a sensor do: from a little over the pixel's own square."""
+
+POINT = Sampling(1.0, (0,))
+"""As a real-time renderer does: one ray through the pixel's centre, so that silhouettes alias, with textures filtered to the
+pixel's spacing, as by mip-maps, so that they do not."""
 
 LEVELS = 6
 """Sizes of a texture along an axis: 1, 1/2, … 1/32."""
@@ -96,7 +111,7 @@ def _levels(size: int) -> tuple[list[int], list[int]]:
     return sizes, starts
 
 
-def image(scene: Scene, view: View, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
+def image(scene: Scene, view: View, atlas: Atlas, sampling: Sampling = LENS) -> tuple[np.ndarray, np.ndarray]:
     """The frame and its albedo: two (H, W, 3) uint8, the light of a ray is its albedo x shading.
 
     Shading multiplies coded values, so that their ratio is Lambert's law as it stands.
@@ -104,20 +119,20 @@ def image(scene: Scene, view: View, atlas: Atlas) -> tuple[np.ndarray, np.ndarra
     lit = np.zeros((scene.height, scene.width, 3), np.float32)
     plain = np.zeros_like(lit)
     table = _table(scene, view)
-    for number, (dx, dy) in enumerate(OFFSETS):
+    for number, (dx, dy) in enumerate(sampling.offsets):
         x = (np.arange(scene.width) + dx).astype(np.float32)
         y = (np.arange(scene.height) + dy).astype(np.float32)
         index = view.visible(x, y)[0].astype(np.intp)
-        column, row, shading = _look_up(table, atlas, index, x, y[:, None], number)
+        column, row, shading = _look_up(table, atlas, index, x, y[:, None], number, sampling)
         albedo = cv2.remap(atlas.image, column, row, cv2.INTER_LINEAR).astype(np.float32)
         plain += albedo
         albedo *= shading[..., None]
         lit += albedo
-    return _average(lit), _average(plain)
+    return _average(lit, sampling), _average(plain, sampling)
 
 
-def _average(total: np.ndarray) -> np.ndarray:
-    return np.minimum(np.rint(total * np.float32(1 / SAMPLES)), 255).astype(np.uint8)
+def _average(total: np.ndarray, sampling: Sampling) -> np.ndarray:
+    return np.minimum(np.rint(total * np.float32(1 / len(sampling.rows))), 255).astype(np.uint8)
 
 
 def _table(scene: Scene, view: View) -> np.ndarray:
@@ -140,18 +155,19 @@ def _table(scene: Scene, view: View) -> np.ndarray:
 
 
 def _look_up(
-    table: np.ndarray, atlas: Atlas, index: np.ndarray, x: np.ndarray, y: np.ndarray, number: int
+    table: np.ndarray, atlas: Atlas, index: np.ndarray, x: np.ndarray, y: np.ndarray, number: int, sampling: Sampling
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For one ray per pixel: column and row in the atlas, and shading, each (H, W) float32."""
+    rays = len(sampling.rows)
     m = [np.take(row, index) for row in table[:9]]
     depth = 1 / (m[6] * x + m[7] * y + m[8])
     u = (m[0] * x + m[1] * y + m[2]) * depth
     v = (m[3] * x + m[4] * y + m[5]) * depth
     # The spacing of the rays on the texture along each axis decides the level. Rays of a pixel round
     # the level up or down by turns, so that their average blends neighbouring levels.
-    spacing = depth * np.float32(APERTURE / np.sqrt(SAMPLES))
-    level_u = _level((m[0] - u * m[6]) * spacing, (m[1] - u * m[7]) * spacing, (number + 0.5) / SAMPLES)
-    level_v = _level((m[3] - v * m[6]) * spacing, (m[4] - v * m[7]) * spacing, (number * 5 % SAMPLES + 0.5) / SAMPLES)
+    spacing = depth * np.float32(sampling.aperture / np.sqrt(rays))
+    level_u = _level((m[0] - u * m[6]) * spacing, (m[1] - u * m[7]) * spacing, (number + 0.5) / rays)
+    level_v = _level((m[3] - v * m[6]) * spacing, (m[4] - v * m[7]) * spacing, (number * 5 % rays + 0.5) / rays)
     at_u, at_v = index * LEVELS + level_u, index * LEVELS + level_v
     width, height = (np.take(size, index) for size in atlas.sizes.T)
     column = _fold(u, width) * np.take(atlas.scales[0], at_u) + (np.take(atlas.starts[0], at_u) - np.float32(0.5))

@@ -14,7 +14,7 @@ closed form (Hartley and Zisserman, Multiple View Geometry, 2nd edition, Sec. 8.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -191,18 +191,36 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Scene:
-    """Surfaces, light and a camera whose pose is a function of seconds."""
+    """Surfaces, light and a camera whose pose is a function of seconds.
+
+    `principal` is the (x, y) of the optical axis in pixels, None for the middle of the image.
+    """
 
     surfaces: tuple[Surface, ...]
     lamp: Lamp
     camera: Callable[[float], Camera]
     height: int
     width: int
+    principal: tuple[float, float] | None = None
+
+    def reduced(self, scale: float) -> Scene:
+        """The same in an image that is smaller by `scale`, trimmed at the right and bottom to whole pixels, each of which covers
+        `scale` x `scale` pixels of this one."""
+
+        def camera(seconds: float) -> Camera:
+            full = self.camera(seconds)
+            return replace(full, focal=full.focal / scale)
+
+        x, y = self._principal()
+        principal = (x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5
+        height, width = int(self.height / scale), int(self.width / scale)
+        return replace(self, camera=camera, height=height, width=width, principal=principal)
 
     def view(self, seconds: float) -> View:
         """What the camera has before it at that moment."""
         camera = self.camera(seconds)
-        intrinsics = np.array([[camera.focal, 0, (self.width - 1) / 2], [0, camera.focal, (self.height - 1) / 2], [0, 0, 1]])
+        x, y = self._principal()
+        intrinsics = np.array([[camera.focal, 0, x], [0, camera.focal, y], [0, 0, 1]])
         rotation = camera.axes.T
         project, normals, lamps, turned = [], [], [], []
         for surface in self.surfaces:
@@ -216,6 +234,9 @@ class Scene:
             lamps.append((np.array(self.lamp.position) - pose.origin) @ pose.axes * (1, 1, side))
         projections = np.stack(project)
         return View(self, projections, np.linalg.inv(projections), np.stack(normals), np.stack(lamps), tuple(turned))
+
+    def _principal(self) -> tuple[float, float]:
+        return self.principal or ((self.width - 1) / 2, (self.height - 1) / 2)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""Scores the restored clips of a method on a pair, and puts them together as its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.clips import fit
+from pipelines.clips.images import encode_png
+from pipelines.clips.store import Store
+from pipelines.errors import VSRError, unknown
+from pipelines.evaluation import protocols as registry
+from pipelines.evaluation.looks import Look
+from pipelines.evaluation.profiles import most_active_row
+from pipelines.evaluation.protocols import Protocol
+from pipelines.evaluation.score import ClipScore, Scorer, assigned, pairs, summarise
+from pipelines.results import FILM, Restored, Result
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """A clip that was scored: by each protocol that takes it, and its pictures, files by their name."""
+
+    clip: str
+    scores: list[ClipScore]
+    frames: int
+    pictures: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of a clip, (H, W, 3) uint8 each, and what else its pictures need: how many there are, frames per second, and the
+    row that the temporal profile shows."""
+
+    name: str
+    restored: Iterable[np.ndarray]
+    truth: Iterable[np.ndarray]
+    lr: Iterable[np.ndarray]
+    frames: int
+    fps: float
+    row: int
+
+
+class Score:
+    """A worker: scores restored clips by name.
+
+    Args:
+        restored, hr, lr: paths of the stores of restored, true and LR frames.
+        protocols: names of protocols.
+        metrics: names of metrics that can be computed here; `assigned` says which protocol has which.
+        device: where metrics with a network run, `cpu` or `cuda`.
+
+    Raises:
+        VSRError: a store, a protocol or a metric cannot be used.
+    """
+
+    def __init__(
+        self, restored: Path, hr: Path, lr: Path, protocols: Sequence[str], metrics: Sequence[str], device: str = "cpu"
+    ) -> None:
+        self._protocols = [registry.get(name) for name in protocols]
+        self._metrics = assigned(self._protocols, metrics)
+        self._restored, self._hr, self._lr = Store(restored), Store(hr), Store(lr)
+        self._device = device
+
+    def __call__(self, name: str) -> Iterator[ClipResult]:
+        """Score the clip of that name; gives one result."""
+        for store in (self._restored, self._hr, self._lr):
+            if name not in store.clips:
+                raise unknown(f"clip of {store.path}", name, store.clips)
+        of = self._hr.clips[name].attributes
+        clip = Clip(
+            name,
+            self._restored.frames(name),
+            self._hr.frames(name),
+            self._lr.frames(name),
+            self._restored.clips[name].frames,
+            of.fps,
+            most_active_row(self._hr.frames(name)),
+        )
+        takes = [protocol for protocol in self._protocols if protocol.takes(of.parameters)]
+        yield score(clip, takes, self._metrics, self._device)
+
+
+def score(clip: Clip, protocols: Sequence[Protocol], metrics: Mapping[str, Sequence[str]], device: str = "cpu") -> ClipResult:
+    """Score a restored clip by several protocols, with one pass over its frames.
+
+    Args:
+        clip: its true frames may be larger than the restored ones by what the degradation cropped at the right and below to
+            get whole LR pixels.
+        protocols: what of it is scored.
+        metrics: names of metrics that can be computed here, by name of protocol, see `assigned`.
+        device: where metrics with a network run, `cpu` or `cuda`.
+
+    Raises:
+        VSRError: the frames do not belong together, or there is nothing to score.
+    """
+    scorers = [Scorer(clip.name, clip.frames, protocol, metrics[protocol.name], device) for protocol in protocols]
+    look = Look(clip.frames, clip.row)
+    both = pairs(clip.restored, clip.truth, clip.name)
+    for index, ((restored, truth), lr) in enumerate(zip(both, clip.lr, strict=True)):
+        height, width = restored.shape[:2]
+        truth = fit.crop(truth, (height, width), height / lr.shape[0], f"clip {clip.name!r} frame {index}")
+        for scorer in scorers:
+            scorer.add(restored, truth)
+        look.take(index, lr, restored, truth)
+    pictures = {f"{name}.png": encode_png(picture) for name, picture in look.finish().items()}
+    scores = [scorer.finish() for scorer in scorers]
+    return ClipResult(clip.name, scores, clip.frames, {**pictures, FILM: look.film(clip.fps)})
+
+
+def result(
+    restored: Restored, clips: Sequence[ClipResult], skipped: Mapping[str, Mapping[str, str]], inputs: Mapping[str, str]
+) -> Result:
+    """The scored clips of a method on a pair, as its result.
+
+    Args:
+        restored: of which method and pair.
+        clips: those that were scored.
+        skipped: the protocols, the first of which leads, and for each the metrics that could not be computed, with the reason.
+        inputs: DVC digests of the data, beside those that the frames were restored from.
+
+    Raises:
+        VSRError: there are no clips, none by one of the protocols, or two of one name.
+    """
+    names = [one.clip for one in clips]
+    if not names or len(set(names)) < len(names):
+        raise VSRError(
+            f"{restored.method} on {restored.corpus}/{restored.degradation} cannot be told from the clips {names}: "
+            "score at least one, and each once."
+        )
+    scores = [score for one in clips for score in one.scores]
+    means = {
+        protocol: summarise([score for score in scores if score.protocol == protocol], reasons)
+        for protocol, reasons in skipped.items()
+    }
+    return Result(
+        **restored.model_dump(exclude={"inputs"}),
+        inputs={**restored.inputs, **inputs},
+        lead_protocol=next(iter(means)),
+        protocols=means,
+        measured_with={name: details for score in scores for name, details in score.details.items()},
+    )

@@ -1,0 +1,208 @@
+"""What is edited while a stage runs: nothing is recorded for inputs that the stage did not have."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import IDENTITY, Project, clone, stage_process, wait_for
+
+pytestmark = pytest.mark.timeout(1200)
+
+DEGRADE, TRAIN = "degrade@parallax-bi_x4", "train@basicvsr_bi"
+EVALUATE = "evaluate_baseline@bicubic-parallax-bi_x4"
+
+
+def smallest(params: dict[str, Any]) -> None:
+    """A recurrent network and none, on one pair."""
+    params["corpora"] = {"parallax": params["corpora"]["parallax"]}
+    params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 4, "clips": {"train": 2, "validation": 1, "test": 1}}
+    training = {"reduction": "mean", "iterations": 4, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6}
+    training |= {"initial": "near_base", "ema": 0.9, "clip_gradients": 1.0, "validate_every": 2, "seed": 0}
+    options = {"channels": 4, "blocks": 1, "upsample_channels": 4}
+    params["methods"] = {
+        "bicubic": params["methods"]["bicubic"],
+        "basicvsr": {"small": {"options": options, "training": training}},
+    }
+    made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "start": "scratch"}
+    params["experiments"] = {"basicvsr_bi": {**made, "method": "basicvsr"}}
+    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published"}}
+    for empty in ("masks", "flows", "starts", "joins", "guided", "any_scale", "suites"):
+        params[empty] = {}
+    params["degradations"] = ["bi_x4"]
+    test = {"split": "test", "protocols": ["y"], "metrics": ["psnr"], "window": 100, "overlap": 10}
+    params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4"], "guided": [], "any_scale": []}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = clone(tmp_path_factory.mktemp("clone"), smallest)
+    project.run("vsr", "repro", "--jobs", "2")
+    return project
+
+
+def edit(path: Path, old: str, new: str) -> Callable[[], None]:
+    """Replaces text in a file; gives what undoes it."""
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    return lambda: None if path.write_text(before) else None
+
+
+def comment(path: Path) -> Callable[[], None]:
+    """Adds a comment to a file of code."""
+    before = path.read_text()
+    path.write_text(before + "# edited\n")
+    return lambda: None if path.write_text(before) else None
+
+
+def stray(folder: Path) -> Callable[[], None]:
+    """Puts another file into a store."""
+    (folder / "stray").write_text("not there before")
+    return (folder / "stray").unlink
+
+
+def during(project: Project, stage: str, work: Callable[[], None], *command: str) -> str:
+    """Run a stage and do something as soon as it has its run key; it is refused. What it said."""
+    before = (project.root / "dvc.lock").read_bytes()
+    held = {path.name for path in (project.root / ".vsr/work").iterdir()}
+    process = project.start(*(command or ("dvc", "repro", "--force", "--no-run-cache", "--single-item", stage)), VSR_WORKERS="1")
+    wait_for(lambda: {path.name for path in (project.root / ".vsr/work").iterdir()} != held, process)
+    running = stage_process(process, f"stages.{re.split('[@_]', stage)[0]}")
+    running.send_signal(signal.SIGSTOP)
+    work()
+    running.send_signal(signal.SIGCONT)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode, said
+    assert "Traceback" not in said and said.count("error: ") == 1
+    assert (project.root / "dvc.lock").read_bytes() == before
+    return said
+
+
+def again(project: Project, stage: str) -> str:
+    """Run the stage once more, without what DVC remembers of earlier runs; it leaves the bytes of the first run."""
+    before = project.locked()[stage]
+    said = project.run("dvc", "repro", "--force", "--no-run-cache", "--single-item", stage)
+    assert project.locked()[stage] == before
+    assert not list((project.root / ".vsr/work").iterdir())
+    return said
+
+
+def test_edits_during_a_degradation_are_refused(project: Project) -> None:
+    undo: list[Callable[[], None]] = []
+    root, out = project.root, project.root / "data/lr/parallax/bi_x4"
+
+    def edits() -> None:
+        undo.append(edit(root / "params.yaml", "scale: 4", "scale: 3"))
+        undo.append(comment(root / "models/parts/resize.py"))
+        undo.append(stray(root / "data/hr/parallax"))
+
+    said = during(project, DEGRADE, edits)
+    assert f"{DEGRADE} was edited while it ran" in said and f"undo the edit and `dvc repro {DEGRADE}` goes on" in said
+    for edited in (
+        "params.yaml: recipes.bi_x4 was [{'op': 'bicubic', 'scale': 4}] and now is [{'op': 'bicubic', 'scale': 3}]",
+        "models/parts/resize.py changed",
+        "data/hr/parallax changed",
+    ):
+        assert edited in said
+    assert not out.exists()
+    for each in undo:
+        each()
+    kept = list((root / ".vsr/work").glob("*/lr/*.json"))
+    assert len(kept) == 4
+    assert "clips" not in again(project, DEGRADE)  # all were done
+
+
+def test_a_checkout_of_another_commit_is_refused(project: Project) -> None:
+    root = project.root
+    edit(root / "params.yaml", "scale: 4", "scale: 2")
+    comment(root / "models/parts/resize.py")
+    project.run("git", "checkout", "--quiet", "-b", "other")
+    project.run("git", *IDENTITY, "commit", "--quiet", "--all", "--message", "other")
+    project.run("git", "checkout", "--quiet", "-")
+    said = during(project, DEGRADE, lambda: None if project.run("git", "checkout", "--quiet", "other") else None)
+    assert "recipes.bi_x4 was" in said and "models/parts/resize.py changed" in said
+    assert not (root / "data/lr/parallax/bi_x4").exists()
+    project.run("git", "checkout", "--quiet", "-")
+    again(project, DEGRADE)
+
+
+def test_edits_during_a_training_are_refused(project: Project) -> None:
+    undo: list[Callable[[], None]] = []
+    root, out = project.root, project.root / "data/trained/basicvsr_bi"
+
+    def edits() -> None:
+        undo.append(edit(root / "params.yaml", "rate: 0.001", "rate: 0.005"))
+        undo.append(comment(root / "models/parts/recurrent.py"))
+        undo.append(stray(root / "data/lr/parallax/bi_x4"))
+
+    said = during(project, TRAIN, edits)
+    for edited in (
+        "params.yaml: methods.basicvsr.small.training.rate was 0.001 and now is 0.005",
+        "models/parts/recurrent.py changed",
+        "data/lr/parallax/bi_x4 changed",
+    ):
+        assert edited in said
+    assert f"`dvc repro {TRAIN}` goes on with what is done, kept in .vsr/work/" in said and not out.exists()
+    runs = project.runs()
+    for each in undo:
+        each()
+    again(project, TRAIN)
+    assert project.runs() == runs  # the same run of MLflow went on
+
+
+def test_edits_during_an_evaluation_side_by_side_with_others_are_refused(project: Project) -> None:
+    undo: list[Callable[[], None]] = []
+    root, out = project.root, project.root / "results/bicubic/parallax/bi_x4"
+    measured = {name: (out / name).read_bytes() for name in ("metrics.json", "frames.parquet")}
+    fresh = edit(root / "params.yaml", "window: 100", "window: 90")  # stale; clips are shorter
+
+    def edits() -> None:
+        undo.append(edit(root / "params.yaml", "window: 90", "window: 50"))
+        undo.append(comment(root / "models/parts/resize.py"))
+        undo.append(stray(root / "data/lr/parallax/bi_x4"))
+
+    said = during(project, EVALUATE, edits, "vsr", "repro", "--jobs", "2", EVALUATE)
+    for edited in (
+        "params.yaml: tests.corpora.parallax.window was 90 and now is 50",
+        "models/parts/resize.py changed",
+        "data/lr/parallax/bi_x4 changed",
+    ):
+        assert edited in said
+    assert f"failed: {EVALUATE}" in said and not out.exists()
+    for each in undo:
+        each()
+    project.run("dvc", "repro", "--single-item", EVALUATE)
+    assert {name: (out / name).read_bytes() for name in measured} == measured  # the time it took is in other files
+    fresh()
+    project.run("dvc", "repro", "--single-item", EVALUATE)
+
+
+def test_stale_is_what_an_edit_can_change(project: Project) -> None:
+    def stale() -> set[str]:
+        return set(json.loads(project.run("dvc", "status", "--json")))
+
+    assert stale() == set()
+    undo = edit(project.root / "models/parts/recurrent.py", '"""', '"""Edited: ')
+    assert stale() == {TRAIN}
+    undo()
+    undo = edit(project.root / "pipelines/runtime/progress.py", '"""', '"""Edited: ')
+    assert stale() == set()
+    undo()
+
+
+def test_a_stage_whose_links_are_not_up_to_date_is_refused(project: Project) -> None:
+    undo = edit(project.root / "models/bicubic.py", "import math\n", "import math\n\nimport models.parts.warp\n")
+    said = project.run("dvc", "repro", "--single-item", "adopt@bicubic", status=255)
+    assert "models/sources/bicubic does not list what the network imports now: run `vsr sources`" in said
+    assert "wrote bicubic." in project.run("vsr", "sources")
+    assert "parts.warp" in {path.name for path in (project.root / "models/sources/bicubic").iterdir()}
+    project.run("dvc", "repro", "--single-item", "adopt@bicubic")
+    undo()
+    assert "wrote bicubic." in project.run("vsr", "sources") and "up to date" in project.run("vsr", "sources")
+    project.run("dvc", "repro", "--single-item", "adopt@bicubic")

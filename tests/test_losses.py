@@ -14,7 +14,7 @@ from moving import training
 from torch import Tensor, nn
 
 import models
-from models.parts import registry
+from models.parts import registry as networks
 from pipelines import params, weights
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
@@ -22,6 +22,7 @@ from pipelines.training import loop, losses, objective
 from pipelines.training.restoration import DISCRIMINATOR, Restoration
 from pipelines.training.sources import Stored
 from pipelines.training.state import State, load, save
+from pipelines.weights import registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -149,7 +150,7 @@ def test_perceptual_parameters_are_named_and_checked(vgg: Path, tmp_path: Path, 
         objective.backbones(chosen)
     # These parameters take the place of the published ones.
     sha256 = weights.digest(vgg)
-    monkeypatch.setitem(weights.REGISTRY, "vgg16", weights.Weights("https://nowhere/", {vgg.name: sha256}, "none"))
+    monkeypatch.setitem(registry.REGISTRY, "vgg16", registry.Weights("https://nowhere/", {vgg.name: sha256}, "none"))
     assert objective.backbones(chosen) == {"vgg16": sha256}
     assert [found.name for found in objective.terms(chosen, Shifted())] == ["perceptual"]
 
@@ -234,7 +235,7 @@ def adversarial(**changes: Any) -> params.Training:
 
 
 def test_an_adversarial_recipe_trains_and_resumes(hr: Store, lr: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.NETWORKS, "judge", Judge)
+    monkeypatch.setitem(networks._IMPORTED, "judge", Judge)
     Judge.name = "judge"
     recipe = adversarial(iterations=4)
 

@@ -6,13 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from pipelines import networks
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Passes
-from pipelines.priors import kinds
-from pipelines.restoring.restore import restore
 
 
 class Restore:
@@ -30,6 +27,8 @@ class Restore:
     """
 
     def __init__(self, checkpoint: Path, lr: Path, passes: Passes, device: str = "cpu", prior: Path | None = None) -> None:
+        from pipelines import networks  # not on the driver: torch takes longer to import than a short clip to restore
+
         self._network = networks.load(checkpoint)
         self._lr, self._passes, self._device = Store(lr), passes, device
         self._priors = {name: Store(prior) for name in self._network.priors} if prior is not None else {}
@@ -41,6 +40,9 @@ class Restore:
 
     def __call__(self, clip: str) -> Iterator[Sequence[Frame] | ClipAttributes]:
         """Restore the clip of that name; gives its frames and last its attributes, see `storing.build`."""
+        from pipelines.priors import kinds
+        from pipelines.restoring.restore import restore
+
         for store in (self._lr, *self._priors.values()):
             if clip not in store.clips:
                 raise unknown(f"clip of {store.path}", clip, store.clips)

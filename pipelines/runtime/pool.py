@@ -17,9 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 import ray
-import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import VSRError
@@ -35,6 +33,9 @@ _PAUSE = 2.0
 """Seconds before the next try where an actor alone was killed for memory: others may need it for a while. Doubles each time."""
 
 _IN_FLIGHT = 4
+
+_DOUBLING = 3.0
+"""Seconds of work after which there may be twice as many actors: one takes seconds to start, and short work is done sooner."""
 
 
 class Sink(Protocol):
@@ -57,6 +58,9 @@ class _Actor:
     """One worker, built once, on its first clip, so that its error is told like any other."""
 
     def __init__(self, factory: Callable[[], Worker]) -> None:
+        import cv2  # not on the driver, where importing these would take most of the time of short work
+        import torch
+
         # One thread whatever the machine: sums are formed in one order, so results do not depend on it.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
@@ -128,14 +132,17 @@ class _Pool:
         self._jobs, self._factory, self._sink, self._progress = jobs, factory, sink, progress
         self._actor_class = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, max_restarts=0)
         self._size = size  # actors side by side
+        self._began: float | None = None  # when the first of them ran
         self._short = False  # of memory
         self._deaths: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
         self._failed_starts = 0
 
     def start_actors(self) -> None:
-        """As many as there are clips for, and as may be side by side."""
-        while len(self.starting) < len(self.waiting) and self._actors() < self._size:
+        """As many as there are clips for, and as may be side by side: one at first, then twice as many again and again."""
+        worked = 0.0 if self._began is None else time.monotonic() - self._began
+        most = min(self._size, 2 ** min(int(worked / _DOUBLING), 20))
+        while len(self.starting) < len(self.waiting) and self._actors() < most:
             self._start_actor()
 
     def started(self, start: Any) -> None:
@@ -148,6 +155,7 @@ class _Pool:
             self._failed_to_start(error)
         else:
             self._failed_starts = 0
+            self._began = self._began or time.monotonic()
             self._assign(actor)
 
     def take(self, stream: Any) -> None:

@@ -21,7 +21,7 @@ from pipelines import networks, params
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.metrics import luma, psnr
-from pipelines.monitoring.progress import Progress
+from pipelines.monitoring.progress import TrainingLog
 from pipelines.params import Experiment, Params, Schedule
 from pipelines.params.references import IN_STEP, NO_PRIOR, SCRATCH
 from pipelines.priors import kinds
@@ -80,7 +80,7 @@ def _make(loaded: Params, name: str, folder: Path) -> None:
 
 
 def _fit(name: str, task: Task, schedule: Schedule) -> dict[str, torch.Tensor]:
-    progress = Progress(schedule.iterations, partial(print, f"{name}:", flush=True))
+    progress = TrainingLog(schedule.iterations, partial(print, f"{name}:", flush=True))
     began, used = time.monotonic(), time.process_time()
     state = loop.fit(task, schedule, on_log=progress.log, on_validate=progress.validated)
     print(f"{name}: {time.monotonic() - began:.0f} s, of which on the processor {time.process_time() - used:.0f} s")

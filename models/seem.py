@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.parts.blocks import ResidualBlockNoBN, leaky_relu
-from models.parts.deform import still
+from models.parts.deform import zero_init
 from models.parts.priors import PLANES
 
 REDUCTION = 16
@@ -51,7 +51,7 @@ class SEEM(nn.Module):
         super().__init__()
         squeezed = max(1, channels // REDUCTION)
         self.conv1 = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.conv2 = still(nn.Conv2d(channels, channels, 3, padding=1))
+        self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
         self.fc_down = nn.Linear(channels, squeezed)
         self.fc_up = nn.Linear(squeezed, channels)
 

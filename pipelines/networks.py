@@ -67,7 +67,7 @@ def load_as(path: Path, name: str, options: Mapping[str, Any]) -> Network:
     return network
 
 
-def parts(network: Network) -> list[str]:
+def subnetworks(network: Network) -> list[str]:
     """The names of its outermost modules that have parameters and are networks of their own, such as a flow network, or
     what one begins with, as EDVR does with IconVSR's extractor."""
     return [

@@ -83,7 +83,7 @@ def schedule(**changes: object) -> Schedule:
 
 def training(**changes: object) -> Training:
     """A recipe with a flow network that stands still for two steps and then learns at half the rate."""
-    values = {**schedule().model_dump(), "initial": "default", "parts": flow(2, 0.5), "losses": losses()}
+    values = {**schedule().model_dump(), "initial": "default", "groups": flow(2, 0.5), "losses": losses()}
     values |= {"mirror": False, "recompute": False, "ema": 0.9}
     return Training(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -94,5 +94,5 @@ def losses(reduction: str = "mean") -> list[dict[str, object]]:
 
 
 def flow(frozen: int, rate: float) -> list[dict[str, object]]:
-    """`parts` of a recipe for the flow network alone."""
+    """`groups` of a recipe for the flow network alone."""
     return [{"prefix": "spynet.", "rate": rate, "frozen": frozen}]

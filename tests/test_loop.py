@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.parts.deform import GuidedDeformConv
 from pipelines.clips.store import Store
 from pipelines.monitoring import Metrics
-from pipelines.monitoring.progress import Progress
+from pipelines.monitoring.progress import TrainingLog
 from pipelines.training import loop
 from pipelines.training.crops import Batch
 from pipelines.training.flow import HIDDEN_WEIGHT, FlowTask
@@ -84,7 +84,7 @@ def test_offsets_are_measured_in_pixels() -> None:
 
 
 def test_samples_that_run_away_are_told_once(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=3, clip_length=5, ema=None, parts=())
+    recipe = training(iterations=3, clip_length=5, ema=None, groups=())
     options = {"channels": 4, "extraction_blocks": 1, "reconstruction_blocks": 1, "groups": 2, "upsample_channels": 4}
     task = restoration_task("edvr_m", options, recipe, hr.path, lr.path)
     for conv in task.network.modules():
@@ -93,7 +93,7 @@ def test_samples_that_run_away_are_told_once(hr: Store, lr: Store) -> None:
             break
     seen: list[Metrics] = []
     said: list[str] = []
-    progress = Progress(recipe.iterations, said.append)
+    progress = TrainingLog(recipe.iterations, said.append)
 
     def log(step: int, metrics: Metrics) -> None:
         seen.append(metrics)

@@ -184,7 +184,7 @@ def test_terms_look_at_what_the_network_gives(hr: Store, lr: Store) -> None:
         {"kind": "l1", "weight": 0.5, "of": "cleaned"},
         {"kind": "own", "weight": 10, "of": "size"},
     ]
-    recipe = training(losses=chosen, parts=[])
+    recipe = training(losses=chosen, groups=[])
     network = Shifted()
     task = Restoration(network, recipe, Stored(recipe, hr, lr))
     batch = task.batch(0, range(2))
@@ -201,7 +201,7 @@ def test_terms_look_at_what_the_network_gives(hr: Store, lr: Store) -> None:
 
 
 def test_terms_that_do_not_fit(hr: Store, lr: Store) -> None:
-    recipe = training(losses=[{"kind": "l1", "weight": 1, "of": "cleand"}], parts=[])
+    recipe = training(losses=[{"kind": "l1", "weight": 1, "of": "cleand"}], groups=[])
     task = Restoration(Shifted(), recipe, Stored(recipe, hr, lr))
     with pytest.raises(VSRError, match="unknown output of the network, for its losses, 'cleand': did you mean 'cleaned'"):
         task.loss("restorer", task.batch(0, range(1)))
@@ -231,7 +231,7 @@ def adversarial(**changes: Any) -> params.Training:
     learning = {"optimiser": adam, "rate": 1e-3, "final_rate": 1e-3, "clip_gradients": None, "ema": None}
     judge = {"network": "judge", "options": {"channels": 3}, **learning}
     gan = {"kind": "adversarial", "weight": 0.05, "form": "vanilla", "discriminator": judge}
-    return training(losses=[{"kind": "l1", "weight": 1}, gan], parts=[], **changes)
+    return training(losses=[{"kind": "l1", "weight": 1}, gan], groups=[], **changes)
 
 
 def test_an_adversarial_recipe_trains_and_resumes(hr: Store, lr: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import yaml
 import models
 from pipelines import params
 from pipelines.errors import VSRError
-from pipelines.training import parts
+from pipelines.training import groups
 
 SHIPPED = params.ROOT / "params.yaml"
 
@@ -79,13 +79,13 @@ def test_a_control_learns_at_the_rates_of_what_seem_is_added_to() -> None:
     ):
         one, other = methods[control][profile], methods[guided][of]
         assert one.training and other.training
-        apart = {"rate": 0, "parts": []}
+        apart = {"rate": 0, "groups": []}
         assert one.training.model_copy(update=apart) == other.training.model_copy(update=apart)
         with torch.device("meta"):
             alone, with_seem = (models.create(name, **chosen.options) for name, chosen in ((control, one), (guided, other)))
         rates = []
         for network, recipe in ((alone, one.training), (with_seem, other.training)):
-            found = parts.groups(network, recipe)
+            found = groups.groups(network, recipe)
             names = {id(parameter): name for name, parameter in network.named_parameters()}
             rates.append({names[id(p)]: recipe.rate * group.factor for group in found for p in group.parameters})
             assert not any(group.frozen for group in found)

@@ -30,7 +30,7 @@ def tiny(params: dict[str, Any]) -> None:
     """Seconds instead of minutes, a network of each kind: sizes and steps that prove nothing but that it works."""
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 6, "clips": {"train": 2, "validation": 1, "test": 1}}
-    training = {"initial": "near_base", "parts": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
+    training = {"initial": "near_base", "groups": [{"prefix": "spynet.", "rate": 0.125, "frozen": 2}]}
     training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}], "precision": "float32"}
     training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}, "mirror": False, "recompute": False}
     training |= {"iterations": 6, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6, "ema": 0.9}

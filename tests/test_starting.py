@@ -54,7 +54,7 @@ def test_a_flow_network_goes_into_its_place(tmp_path: Path) -> None:
         network = models.create(name, **options)
         assert begin_with(network, start).note == f"its spynet begins with spynet_5 (trained somehow){more}"
         check(network, state, "spynet.")
-    task = restoration_task("basicvsr", BASICVSR, training(parts=flow(2, 0.5)), *stores(tmp_path), start)
+    task = restoration_task("basicvsr", BASICVSR, training(groups=flow(2, 0.5)), *stores(tmp_path), start)
     check(task.network, state, "spynet.")
     outer, inner = task.learners[0].groups
     assert sum(parameter.numel() for parameter in inner.parameters) == 1_440_300 and (inner.factor, inner.frozen) == (0.5, 2)
@@ -165,7 +165,7 @@ def test_the_later_of_two_networks_wins(tmp_path: Path) -> None:
 
 def scratch(folder: Path) -> Path:
     """As `stages.scratch` leaves it."""
-    (folder / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "parts": []}))
+    (folder / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "groups": []}))
     return folder
 
 

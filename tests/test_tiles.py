@@ -16,7 +16,7 @@ import models
 from models import Network
 from pipelines.errors import VSRError
 from pipelines.restoring.restore import restore
-from pipelines.restoring.tiles import parts, tiles
+from pipelines.restoring.tiles import extents, tiles
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
 
@@ -65,7 +65,7 @@ def alike(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
 def test_parts_cover_an_axis_once(length: int, scale: Fraction, side: int, overlap: int) -> None:
     restored = round(length * scale)
     try:
-        found = parts(length, restored, side, overlap)
+        found = extents(length, restored, side, overlap)
     except VSRError:
         assume(False)
     assert [place for part in found for place in range(part.place.start, part.place.stop)] == list(range(restored))
@@ -82,9 +82,9 @@ def test_parts_cover_an_axis_once(length: int, scale: Fraction, side: int, overl
 
 
 def test_few_parts_suffice() -> None:
-    assert [(part.lr.start, part.place.start) for part in parts(180, 720, 64, 8)] == [(0, 0), (48, 224), (96, 416), (116, 552)]
-    assert len(parts(64, 256, 64, 16)) == 1 and len(parts(60, 240, 64, 200)) == 1
-    assert [part.lr.start for part in parts(68, 272, 64, 16)] == [0, 4]
+    assert [(part.lr.start, part.place.start) for part in extents(180, 720, 64, 8)] == [(0, 0), (48, 224), (96, 416), (116, 552)]
+    assert len(extents(64, 256, 64, 16)) == 1 and len(extents(60, 240, 64, 200)) == 1
+    assert [part.lr.start for part in extents(68, 272, 64, 16)] == [0, 4]
 
 
 def test_a_grid_of_tiles() -> None:
@@ -107,7 +107,7 @@ def test_a_grid_of_tiles() -> None:
 )
 def test_tiles_that_cannot_be(length: int, restored: int, side: int, overlap: int, told: str) -> None:
     with pytest.raises(VSRError, match=told):
-        parts(length, restored, side, overlap)
+        extents(length, restored, side, overlap)
 
 
 # ---------------------------------------------------------------- pictures

@@ -23,7 +23,7 @@ from models.parts.warp import flow_warp
 from pipelines.clips.store import Store, assemble
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics, validation
-from pipelines.monitoring.progress import Progress
+from pipelines.monitoring.progress import TrainingLog
 from pipelines.params import Period, Training
 from pipelines.priors.kinds import KINDS
 from pipelines.training import loop
@@ -292,7 +292,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: Path) -> None:
     """Interrupted before the thaw of the flow network, at it and after it."""
-    recipe = training(iterations=8, parts=flow(4, 0.5), clip_gradients=0.1)
+    recipe = training(iterations=8, groups=flow(4, 0.5), clip_gradients=0.1)
 
     def keep(step: int, state: State) -> None:
         save(state, tmp_path / f"{step}.pt")
@@ -309,7 +309,7 @@ def test_a_resumed_run_ends_with_the_same_bits(hr: Store, lr: Store, tmp_path: P
 
 
 def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=6, parts=flow(3, 0.125), ema=None)
+    recipe = training(iterations=6, groups=flow(3, 0.125), ema=None)
     task = small_task(hr, lr, recipe)
     first = copy.deepcopy(task.network.state_dict())
     seen: dict[int, dict[str, Tensor]] = {0: first}
@@ -325,7 +325,7 @@ def test_the_flow_network_stands_still_then_learns_slowly(hr: Store, lr: Store) 
 
 
 def test_the_average_is_its_recurrence(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=5, parts=flow(0, 0.5), ema=0.8)
+    recipe = training(iterations=5, groups=flow(0, 0.5), ema=0.8)
     task = small_task(hr, lr, recipe)
     expected = copy.deepcopy(task.network.state_dict())
 
@@ -420,7 +420,7 @@ def test_of_many_test_clips_the_first_are_validated(
     monkeypatch.setattr(validation, "images", look)
     network = Enlarged()
     with torch.no_grad():
-        recipe = training(parts=[])
+        recipe = training(groups=[])
         task = Restoration(network, recipe, Stored(recipe, hr, lr))
         metrics, shown = validated(task, network, 0)
     assert network.restored == seen and metrics["gain"] == 0
@@ -484,7 +484,7 @@ def _rank(rank: int, folder: Path, recipe: Training) -> None:
 
 
 def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> None:
-    recipe = training(iterations=5, parts=flow(2, 0.5), ema=None, recompute=True, losses=losses("sum"))
+    recipe = training(iterations=5, groups=flow(2, 0.5), ema=None, recompute=True, losses=losses("sum"))
     (tmp_path / "hr").symlink_to(hr.path)
     (tmp_path / "lr").symlink_to(lr.path)
     context = multiprocessing.get_context("spawn")
@@ -502,7 +502,7 @@ def test_two_ranks_learn_what_one_does(hr: Store, lr: Store, tmp_path: Path) -> 
 
 
 def test_a_small_network_learns_one_crop_by_heart(hr: Store, lr: Store) -> None:
-    recipe = training(iterations=600, rate=5e-3, batch=1, parts=flow(0, 1.0), ema=None, validate_every=600)
+    recipe = training(iterations=600, rate=5e-3, batch=1, groups=flow(0, 1.0), ema=None, validate_every=600)
     task = small_task(hr, lr, recipe)
     crop = task.batch(0, [0])
     task.batch = lambda step, indices, device: dict(crop)  # type: ignore[method-assign]
@@ -638,7 +638,7 @@ def test_progress_says_and_tracks() -> None:
         def images(self, step: int, images: dict[str, np.ndarray]) -> None:
             assert step == 2 and set(images) == {"x"}
 
-    progress = Progress(400, lines.append, Kept())
+    progress = TrainingLog(400, lines.append, Kept())
     progress.log(1, {"loss": 3.0, "discriminator/loss/real": 5.0, "rate": 2.0})
     progress.log(2, {"loss": 1.0, "discriminator/loss/real": 7.0, "rate": 1.0})
     progress.validated(2, {"psnr": 30.0}, {"x": np.zeros((1, 1, 3), np.uint8)})

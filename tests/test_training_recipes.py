@@ -20,7 +20,7 @@ from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics
 from pipelines.params import Training
 from pipelines.priors import flows
-from pipelines.training import loop, parts, product
+from pipelines.training import groups, loop, product
 from pipelines.training.crops import PairCrops
 from pipelines.training.losses import charbonnier
 from pipelines.training.recompute import recompute
@@ -82,7 +82,7 @@ class Nested(models.Network):
 )
 def test_the_longest_prefix_wins(chosen: dict[str, tuple[float, int]]) -> None:
     network = Nested()
-    recipe = training(parts=[{"prefix": prefix, "rate": rate, "frozen": frozen} for prefix, (rate, frozen) in chosen.items()])
+    recipe = training(groups=[{"prefix": prefix, "rate": rate, "frozen": frozen} for prefix, (rate, frozen) in chosen.items()])
     expected = {}
     for name, _ in network.named_parameters():
         best: str | None = None
@@ -93,11 +93,11 @@ def test_the_longest_prefix_wins(chosen: dict[str, tuple[float, int]]) -> None:
         expected[name] = (rate, frozen if rate > 0 else recipe.iterations)
     if all(frozen for _, frozen in expected.values()):
         with pytest.raises(VSRError, match="no parameter learns"):
-            parts.groups(network, recipe)
+            groups.groups(network, recipe)
         return
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    groups = parts.groups(network, recipe)
-    found = [(names[id(parameter)], (group.factor, group.frozen)) for group in groups for parameter in group.parameters]
+    made = groups.groups(network, recipe)
+    found = [(names[id(parameter)], (group.factor, group.frozen)) for group in made for parameter in group.parameters]
     assert len(found) == len(names) and dict(found) == expected
 
 
@@ -105,15 +105,15 @@ def test_parts_that_do_not_fit() -> None:
     with pytest.raises(
         VSRError, match=r"unknown prefix of parameters 'sem\.': did you mean 'seem\.'\? Known: fusion\., fusion_more"
     ):
-        parts.groups(Nested(), training(parts=[{"prefix": "sem.", "rate": 1, "frozen": 0}]))
+        groups.groups(Nested(), training(groups=[{"prefix": "sem.", "rate": 1, "frozen": 0}]))
     with pytest.raises(VSRError, match="'seem.' stands twice"):
-        parts.groups(Nested(), training(parts=[{"prefix": "seem.", "rate": rate, "frozen": 0} for rate in (0, 1)]))
+        groups.groups(Nested(), training(groups=[{"prefix": "seem.", "rate": rate, "frozen": 0} for rate in (0, 1)]))
 
 
 def test_what_never_learns_has_no_gradient(hr: Store, lr: Store, masks: Store) -> None:
     """Only what SEEM adds is trained; the rest is as it was, to the bit."""
     only = [{"prefix": "", "rate": 0, "frozen": 0}, {"prefix": "seem.", "rate": 1, "frozen": 0}]
-    recipe = training(parts=only, ema=None, iterations=3, batch=1)
+    recipe = training(groups=only, ema=None, iterations=3, batch=1)
     task = restoration_task("seem_basicvsr", TINY["seem_basicvsr"], recipe, hr.path, lr.path, None, {"masks": masks.path})
     first = copy.deepcopy(task.network.state_dict())
     state = loop.fit(task, recipe)
@@ -184,7 +184,7 @@ class Seen(models.Network):
 
 def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, masks: Store) -> None:
     network = Seen()
-    recipe = training(mirror=True, parts=[])
+    recipe = training(mirror=True, groups=[])
     task = Restoration(network, recipe, Stored(recipe, hr, lr, {"masks": masks}))
     batch = task.batch(0, range(2))
     small, large, planes = batch.values()
@@ -227,12 +227,12 @@ def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Pat
     }
     made = store(tmp_path / "flows", clips, flows.SCALES)
     with pytest.raises(VSRError, match="the network sees flow and is given no priors: train it with flow"):
-        restoration_task("basicvsr", options, training(parts=[]), hr.path, lr.path)
+        restoration_task("basicvsr", options, training(groups=[]), hr.path, lr.path)
     torch.manual_seed(1)
     product.write(tmp_path / "own", models.create("basicvsr", **TINY["basicvsr"]), {"name": "own", "notes": ["made here"]})
     network = models.create("basicvsr", **options)
     assert "begins with own (made here); not used of it: spynet" in begin_with(network, tmp_path / "own").note
-    recipe = training(parts=[], mirror=True, batch=1, iterations=2)
+    recipe = training(groups=[], mirror=True, batch=1, iterations=2)
     task = restoration_task("basicvsr", options, recipe, hr.path, lr.path, tmp_path / "own", {"flow": made.path})
     batch = task.batch(0, [0])
     turned = [batch["flow"][0, 0, 2 * way : 2 * way + 2, 0, 0] for way in (0, 1)]
@@ -249,7 +249,7 @@ def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["edvr_m", "seem_edvr"])
 def test_windows_teach_the_frame_in_the_middle(hr: Store, lr: Store, masks: Store, name: str) -> None:
-    recipe = training(parts=[])
+    recipe = training(groups=[])
     priors = {"masks": masks.path} if name.startswith("seem") else {}
     task = restoration_task(name, TINY[name], recipe, hr.path, lr.path, None, priors)
     batch = task.batch(0, range(2))
@@ -273,8 +273,8 @@ def test_recipes_that_do_not_fit_the_window(hr: Store, lr: Store) -> None:
         ({"mirror": True}, "set `mirror` to false"),
     ):
         with pytest.raises(VSRError, match=words):
-            restoration_task("edvr_m", TINY["edvr_m"], training(parts=[], **changes), hr.path, lr.path)
-    short = training(parts=[], clip_length=2)
+            restoration_task("edvr_m", TINY["edvr_m"], training(groups=[], **changes), hr.path, lr.path)
+    short = training(groups=[], clip_length=2)
     with pytest.raises(VSRError, match="takes at least 3 frames: raise `clip_length` from 2"):
         restoration_task("iconvsr", TINY["iconvsr"], short, hr.path, lr.path)
     # Shown twice they are long enough.
@@ -292,7 +292,7 @@ def test_a_clip_too_short_to_validate(hr: Store, lr: Store, tmp_path: Path) -> N
         )
 
     with pytest.raises(VSRError, match="clip 'v', which is validated, has 2 frames and the network takes at least 3"):
-        restoration_task("edvr_m", TINY["edvr_m"], training(parts=[]), cut("hr", hr).path, cut("lr", lr).path)
+        restoration_task("edvr_m", TINY["edvr_m"], training(groups=[]), cut("hr", hr).path, cut("lr", lr).path)
 
 
 # ---------------------------------------------------------------- recomputed activations
@@ -354,7 +354,7 @@ def test_a_resumed_guided_run_ends_with_the_same_bits(hr: Store, lr: Store, mask
     """With everything on: periods, a thaw, mirrored clips, recomputed activations."""
     recipe = training(
         batch=1,
-        parts=flow(3, 0.5),
+        groups=flow(3, 0.5),
         periods=[{"iterations": 3, "weight": 1.0}, {"iterations": 1, "weight": 0.5}],
         mirror=True,
         recompute=True,

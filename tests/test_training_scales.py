@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def recipe(low: float = 1, high: float = 4, **changes: object) -> Training:
     steps = [{"op": "bicubic", "scale": {"low": low, "high": high}}]
-    return training(**{"parts": [], "degradation": steps, "batch": 2, **changes})
+    return training(**{"groups": [], "degradation": steps, "batch": 2, **changes})
 
 
 def made(network: models.Network, hr: Store, chosen: Training) -> Restoration:
@@ -214,7 +214,7 @@ SECOND_ORDER = [
 
 def test_any_degradation_is_drawn_in_the_step(hr: Store) -> None:
     """By clip and step, whoever draws it; what is drawn is what the degradation makes of these HR clips."""
-    chosen = training(degradation=SECOND_ORDER, parts=[], crop=16)
+    chosen = training(degradation=SECOND_ORDER, groups=[], crop=16)
     crops = Degraded(chosen, hr)
     assert crops.scale == 4
     whole = crops.batch(5, range(2))
@@ -226,20 +226,20 @@ def test_any_degradation_is_drawn_in_the_step(hr: Store) -> None:
     # It looks like its HR clip, and not like bicubic reduction.
     small = imresize_to(whole["hr"], (16, 16))
     assert 0.002 < (whole["lr"] - small).abs().mean() < 0.15
-    other = training(degradation=SECOND_ORDER, parts=[], crop=16, seed=1)
+    other = training(degradation=SECOND_ORDER, groups=[], crop=16, seed=1)
     assert not torch.equal(Degraded(other, hr).batch(5, [1])["lr"], alone["lr"])
 
 
 def test_crops_of_scales_that_are_not_whole(hr: Store) -> None:
     """The LR crop has the side of the recipe, and HR is as large as the degradation uses of it."""
     for scale, crop in ((2.7, 11), (3.3, 16), (1.1, 9)):
-        batch = Degraded(training(degradation=[{"op": "bicubic", "scale": scale}], parts=[], crop=crop), hr).batch(0, range(2))
+        batch = Degraded(training(degradation=[{"op": "bicubic", "scale": scale}], groups=[], crop=crop), hr).batch(0, range(2))
         assert batch["lr"].shape[-2:] == (crop, crop) and batch["hr"].shape[-1] == round(crop * scale)
 
 
 @pytest.mark.parametrize("name", ["basicvsr_metasr", "basicvsr_dcgu"])
 def test_a_resumed_run_ends_with_the_same_bits(hr: Store, tmp_path: Path, name: str) -> None:
-    chosen = recipe(batch=1, initial="near_base", recompute=True, parts=[{"prefix": "spynet.", "rate": 0.5, "frozen": 2}])
+    chosen = recipe(batch=1, initial="near_base", recompute=True, groups=[{"prefix": "spynet.", "rate": 0.5, "frozen": 2}])
 
     def build() -> Restoration:
         return restoration_task(name, {"channels": 4, "blocks": 1, "hidden": 8}, chosen, hr.path)

@@ -105,7 +105,7 @@ class GuidedDeformConv(ModulatedDeformConv):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__(channels, channels, groups)
-        self.conv_offset = still(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1))
+        self.conv_offset = zero_init(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1))
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """(N, channels, H, W) convolved where `guide`, of the same shape, says."""
@@ -144,7 +144,7 @@ class SecondOrderDeformAlignment(ModulatedDeformConv):
             nn.LeakyReLU(LEAK, inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.LeakyReLU(LEAK, inplace=True),
-            still(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1)),
+            zero_init(nn.Conv2d(channels, PREDICTED * groups, 3, padding=1)),
         )
 
     def forward(self, before: Tensor, condition: Tensor, flow1: Tensor, flow2: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def split(predicted: Tensor) -> tuple[Tensor, Tensor]:
     return predicted[:, :coordinates], predicted[:, coordinates:]
 
 
-def still(conv: nn.Conv2d) -> nn.Conv2d:
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     """The convolution with zeros for parameters: what it predicts is zero at first."""
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

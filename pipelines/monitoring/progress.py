@@ -28,7 +28,7 @@ class Tracker(Protocol):
         ...
 
 
-class Progress:
+class TrainingLog:
     """Callbacks for `fit` that print a line every few seconds and feed a tracker some 200 points of each curve, of losses
     their means over the steps since the last one.
 

@@ -60,7 +60,7 @@ from pipelines.params.methods import (
     Experiment,
     Join,
     OfMethod,
-    Part,
+    ParameterGroup,
     Passes,
     Profile,
     Schedule,

@@ -34,7 +34,7 @@ class Schedule(Learning):
         return self
 
 
-class Part(Strict):
+class ParameterGroup(Strict):
     """Parameters whose names begin with `prefix`: they begin to learn after `frozen` iterations, at `rate` times the rate; at 0
     they never do."""
 
@@ -48,7 +48,7 @@ class Training(Schedule, Losses):
 
     `initial` says where weights begin that are not taken from the experiment's start: the network's own
     `default`, or `near_base`, for trainings too short to get there from it (`pipelines/training/initial.py`).
-    Every parameter belongs to the one of `parts` that has the longest of the prefixes that fit it; those
+    Every parameter belongs to the one of `groups` that has the longest of the prefixes that fit it; those
     that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
     one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
     again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
@@ -56,7 +56,7 @@ class Training(Schedule, Losses):
     """
 
     initial: Literal["default", "near_base"]
-    parts: list[Part] = []
+    groups: list[ParameterGroup] = []
     mirror: bool
     recompute: bool
     upright: bool = False

@@ -34,7 +34,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Row:
+class Standing:
     """A method on the pair: a value per metric, or why it has none at all."""
 
     method: str
@@ -50,7 +50,7 @@ class Comparison:
 
     pair: tables.Pair
     metrics: tuple[tables.Heading, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Standing, ...]
     seeds: Mapping[str, Mapping[str, Spread]]
 
 
@@ -78,20 +78,7 @@ def compare(
         VSRError: a name is not known, a method has no result on any of these pairs, or two have no clip in common.
     """
     methods = list(dict.fromkeys(methods))
-    for method in methods:
-        if method not in params.tested:
-            raise unknown("experiment or baseline", method, params.tested)
-    if len(methods) < 2:
-        raise VSRError(
-            f"{methods[0] if methods else 'nothing'} is all there is to compare: name two experiments or baselines at least."
-        )
-    for kind, names, tested in (
-        ("tested corpus", corpora, params.tests.corpora),
-        ("tested degradation", degradations, params.tests.degradations),
-    ):
-        for name in names:
-            if name not in tested:
-                raise unknown(kind, name, tested)
+    _check(params, methods, corpora, degradations)
     heads = tuple(tables.heading(registry.get(name).name) for name in dict.fromkeys(metrics))
     pairs = [
         tables.Pair(pair.corpus, pair.degradation, protocols.get(protocol or pair.protocol).name)
@@ -103,22 +90,37 @@ def compare(
         own = [cell for pair in pairs if (cell := found.get((method, pair.corpus, pair.degradation)))]
         if not any(cell.applicable for cell in own):
             raise _no_result(method, pairs, own)
-    groups = {name: names for names in statistics.replicates(params).values() for name in names}
+    repeated = {name: names for names in statistics.replicates(params).values() for name in names if name in methods}
     compared = []
     for pair in pairs:
         here = [found.get((method, pair.corpus, pair.degradation)) for method in methods]
         able = [cell for cell in here if cell is None or cell.applicable]
         if len(able) > 1 and any(able):
-            repeated = {method: groups[method] for method in methods if method in groups}
-            seeds = {
-                method: statistics.over_seeds(
-                    (cell for name in names if (cell := found.get((name, pair.corpus, pair.degradation)))), pair.protocol
-                )
-                for method, names in repeated.items()
-            }
+            seeds = {method: _over_seeds(repeated[method], found, pair) for method in methods if method in repeated}
             rows = tuple(_row(method, cell, here[0], heads, pair) for method, cell in zip(methods, here, strict=True))
             compared.append(Comparison(pair, heads, rows, seeds))
     return compared
+
+
+def _check(params: Params, methods: Sequence[str], corpora: Sequence[str], degradations: Sequence[str]) -> None:
+    """All names are known, and there is something to compare."""
+    if len(methods) == 1 and methods[0] in params.tested or not methods:
+        raise VSRError(
+            f"{methods[0] if methods else 'nothing'} is all there is to compare: name two experiments or baselines at least."
+        )
+    for kind, names, known in (
+        ("experiment or baseline", methods, params.tested),
+        ("tested corpus", corpora, params.tests.corpora),
+        ("tested degradation", degradations, params.tests.degradations),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(kind, name, known)
+
+
+def _over_seeds(names: Sequence[str], found: Mapping[tuple[str, str, str], Cell], pair: tables.Pair) -> dict[str, Spread]:
+    cells = (cell for name in names if (cell := found.get((name, pair.corpus, pair.degradation))))
+    return statistics.over_seeds(cells, pair.protocol)
 
 
 def _no_result(method: str, pairs: Sequence[tables.Pair], cells: Sequence[Cell]) -> VSRError:
@@ -128,10 +130,12 @@ def _no_result(method: str, pairs: Sequence[tables.Pair], cells: Sequence[Cell])
     return VSRError(f"{method} has no result on {where}: run `vsr repro {method}`.")
 
 
-def _row(method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair) -> Row:
+def _row(
+    method: str, cell: Cell | None, reference: Cell | None, metrics: Sequence[tables.Heading], pair: tables.Pair
+) -> Standing:
     missing = tables.why_missing(cell, pair.protocol)
     if cell is None or missing:
-        return Row(method, cell, (), missing)
+        return Standing(method, cell, (), missing)
     against = _scores(reference, pair.protocol) if reference is not None and reference is not cell else None
     values = []
     for metric in metrics:
@@ -140,7 +144,7 @@ def _row(method: str, cell: Cell | None, reference: Cell | None, metrics: Sequen
         except VSRError as error:
             assert reference is not None
             raise VSRError(f"{method} and {reference.method} on {pair.label}: {error}") from error
-    return Row(method, cell, tuple(values))
+    return Standing(method, cell, tuple(values))
 
 
 def _scores(cell: Cell, protocol: str) -> Scores | None:

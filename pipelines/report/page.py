@@ -178,7 +178,6 @@ def _shown(
 
 
 def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
-    methods = list(params.tested)
     text, grid = formats.escape, formats.grid
     parts = ["# Video super-resolution report\n", ABOUT + "\n"]
     for key in params.suites:
@@ -189,32 +188,7 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
             "Means of the clips; best **bold**, second <ins>underlined</ins>."
             + (" Below a value the published figure, = in the same setting, ≠ in another.\n" if found.published else "\n"),
         ]
-    rows = [
-        [
-            text(row.method),
-            f"{row.cost.lr[1]} × {row.cost.lr[0]}",
-            f"{row.cost.parameters:,}",
-            facts.significant(row.cost.gmacs, 4),
-            facts.significant(row.cost.gmacs_without_deform, 4),
-            facts.significant(row.timing.seconds_per_frame),
-            facts.significant(row.timing.throughput),
-            facts.significant(row.timing.delay),
-            text(row.timing.place),
-        ]
-        for row in facts.costs(methods, cells)
-    ]
-    header = [
-        "method",
-        "LR size",
-        "parameters",
-        "GMAC per frame",
-        "GMAC without deformable convolution",
-        "seconds per frame",
-        "frames per second, disk to disk",
-        "seconds of delay",
-        "on",
-    ]
-    parts += ["## Cost\n", grid(header, rows)]
+    parts += ["## Cost\n", _costs(params, cells)]
     if params.masks or params.flows:
         parts.append("## Priors\n")
         for prior in facts.priors(params):
@@ -242,3 +216,33 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
     if digests:
         parts.append(grid(["input", "DVC digest"], [[text(path), f"`{digest}`"] for path, digest in digests]))
     return "\n".join(parts)
+
+
+def _costs(params: Params, cells: Sequence[Cell]) -> str:
+    text = formats.escape
+    rows = [
+        [
+            text(row.method),
+            f"{row.cost.lr[1]} × {row.cost.lr[0]}",
+            f"{row.cost.parameters:,}",
+            facts.significant(row.cost.gmacs, 4),
+            facts.significant(row.cost.gmacs_without_deform, 4),
+            facts.significant(row.timing.seconds_per_frame),
+            facts.significant(row.timing.throughput),
+            facts.significant(row.timing.delay),
+            text(row.timing.place),
+        ]
+        for row in facts.costs(list(params.tested), cells)
+    ]
+    header = [
+        "method",
+        "LR size",
+        "parameters",
+        "GMAC per frame",
+        "GMAC without deformable convolution",
+        "seconds per frame",
+        "frames per second, disk to disk",
+        "seconds of delay",
+        "on",
+    ]
+    return formats.grid(header, rows)

@@ -16,7 +16,7 @@ MULTIPLE = 4
 
 
 @dataclass(frozen=True)
-class Part:
+class Extent:
     """A part of an axis: the pixels `lr` are restored to `length` ones, and those of them in `kept` are the pixels `place` of
     the restored frame."""
 
@@ -30,8 +30,8 @@ class Part:
 class Tile:
     """A part of a frame: one of its rows, one of its columns."""
 
-    rows: Part
-    columns: Part
+    rows: Extent
+    columns: Extent
 
     @property
     def size(self) -> Size:
@@ -51,12 +51,12 @@ def tiles(lr: Size, restored: Size, side: int, overlap: int) -> Iterator[Tile]:
     Raises:
         VSRError: tiles of this side do not cover the frame, or do not end between pixels of the restored frame.
     """
-    rows, columns = (parts(*axis, side, overlap) for axis in zip(lr, restored, strict=True))
+    rows, columns = (extents(*axis, side, overlap) for axis in zip(lr, restored, strict=True))
     return (Tile(row, column) for row in rows for column in columns)
 
 
-def parts(length: int, restored: int, side: int, overlap: int) -> list[Part]:
-    """The parts of one axis. All have `side` pixels, the last one reaching back as far as that takes.
+def extents(length: int, restored: int, side: int, overlap: int) -> list[Extent]:
+    """The extents of one axis. All have `side` pixels, the last one reaching back as far as that takes.
 
     Args:
         length: of the axis in LR pixels.
@@ -70,7 +70,7 @@ def parts(length: int, restored: int, side: int, overlap: int) -> list[Part]:
     if side < MULTIPLE or side % MULTIPLE or overlap < 0:
         raise VSRError(f"tiles of {side} pixels with an overlap of {overlap}: give multiples of {MULTIPLE}, and 0 or more.")
     if length <= side:
-        return [Part(slice(0, length), restored, slice(0, restored), slice(0, restored))]
+        return [Extent(slice(0, length), restored, slice(0, restored), slice(0, restored))]
     # A tile may begin and end only where a pixel of LR and one of the restored frame do.
     step = math.lcm(MULTIPLE, length // math.gcd(length, restored))
     if side % step:
@@ -93,6 +93,6 @@ def parts(length: int, restored: int, side: int, overlap: int) -> list[Part]:
     # Neighbours are cut in the middle of what they share.
     cuts = [0, *((after + before) // 2 for (_, before), (after, _) in pairwise(places)), restored]
     return [
-        Part(slice(start, start + side), end - begin, slice(first - begin, last - begin), slice(first, last))
+        Extent(slice(start, start + side), end - begin, slice(first - begin, last - begin), slice(first, last))
         for start, (begin, end), (first, last) in zip(starts, places, pairwise(cuts), strict=True)
     ]

@@ -16,6 +16,7 @@ after the command has ended and writes these hashes to dvc.lock. What remains un
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -75,24 +76,22 @@ def stage(name: str, root: Path) -> Stage:
             not up to date.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.stage.exceptions import StageNotFound
 
     began = time.time()
     params: dict[str, dict[str, Any]] = {}
     hashes: dict[str, str] = {}
     try:
-        with Repo(str(root)) as repo:
-            found = repo.stage.load_one(str(root / "dvc.yaml"), name)
-            paths = [Path(str(dependency.def_path)) for dependency in found.deps]
-            sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
-            for dependency in found.deps:
-                path = str(dependency.def_path)
-                if hasattr(dependency, "read_params"):
-                    params[path] = dependency.read_params()
-                else:
-                    hashes[path] = str(dependency.get_hash().value)
-            outs = tuple(Path(str(out.fs_path)) for out in found.outs)
+        found = _defined(name, root, b"".join((root / file).read_bytes() for file in ("dvc.yaml", "params.yaml")))
+        paths = [Path(str(dependency.def_path)) for dependency in found.deps]
+        sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
+        for dependency in found.deps:
+            path = str(dependency.def_path)
+            if hasattr(dependency, "read_params"):
+                params[path] = dependency.read_params()
+            else:
+                hashes[path] = str(dependency.get_hash().value)
+        outs = tuple(Path(str(out.fs_path)) for out in found.outs)
     except FileNotFoundError as error:
         raise VSRError(
             f"{name}: {error.filename} is not there: run the stage that makes it, e.g. by `dvc repro {name}`."
@@ -104,6 +103,15 @@ def stage(name: str, root: Path) -> Stage:
     identity = json.dumps({"stage": name, "params": params, "hashes": hashes}, sort_keys=True, default=str)
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return Stage(name, root, key, params, hashes, outs, root / ".vsr" / "work" / key, began)
+
+
+@functools.lru_cache(maxsize=1)
+def _defined(name: str, root: Path, files: bytes) -> Any:
+    """DVC's stage of that name. DVC reads and resolves all stages for it, which takes a second: once, as long as the `files` that
+    say what they are stay the same."""
+    from dvc.repo import Repo
+
+    return Repo(str(root)).stage.load_one(str(root / "dvc.yaml"), name)
 
 
 def verify(begun: Stage) -> None:

@@ -26,7 +26,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from pipelines.errors import VSRError
-from pipelines.monitoring.progress import Progress, Tracker
+from pipelines.monitoring.progress import Tracker, TrainingLog
 from pipelines.params import Schedule
 from pipelines.runtime.outbox import Outbox
 from pipelines.training.loop import Task, fit
@@ -162,7 +162,7 @@ def _work(config: dict[str, Any]) -> None:
     last: Path = config["last"]
     say = partial(_append, config["lines"])
     tracker = Outbox(config["tracker"], last.with_name(UNSENT), say) if config["tracker"] else None
-    progress = Progress(schedule.iterations, say, tracker)
+    progress = TrainingLog(schedule.iterations, say, tracker)
 
     def keep(step: int, state: State) -> None:
         save(state, last)

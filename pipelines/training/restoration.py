@@ -17,7 +17,7 @@ from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics, validation
 from pipelines.params import Training
 from pipelines.priors.kinds import there_and_back
-from pipelines.training import objective, parts
+from pipelines.training import groups, objective
 from pipelines.training.crops import CPU, Batch
 from pipelines.training.initial import stay_near_the_base
 from pipelines.training.learners import Learner
@@ -48,7 +48,7 @@ class Restoration:
     def __init__(self, network: Network, training: Training, source: Source) -> None:
         _check(network, training, source)
         self.network, self.training, self._source = network, training, source
-        self.learners = [Learner("restorer", network, training, parts.groups(network, training))]
+        self.learners = [Learner("restorer", network, training, groups.groups(network, training))]
         self.views = source.views
         self.frozen = objective.backbones(training.losses)
         self._terms = objective.terms(training.losses, network)

@@ -58,7 +58,7 @@ def begin_with(network: Network, folder: Path) -> Beginning:
         unused = [module for module in given if module not in moved]
         if unused:
             notes.append(f"not used of it: {', '.join(unused)}")
-    untouched = [part for part in networks.parts(network) if not _begun(part, taken)]
+    untouched = [part for part in networks.subnetworks(network) if not _begun(part, taken)]
     # Where only parts are given, all else is new anyway.
     new = [
         prefix + module

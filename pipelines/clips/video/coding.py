@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,7 @@ def coded(
             the disk is full.
     """
     check_encoder(encoder)
-    if (crf is None) == (bit_rate is None):
-        raise VSRError(
-            f"{encoder} is given {'neither crf nor bit_rate' if crf is None else 'crf and bit_rate'}: give one of them."
-        )
-    if encoder == "mpeg4" and (crf is not None or preset is not None or pixel_format != "yuv420p"):
-        raise VSRError(
-            "mpeg4 has neither crf nor preset nor other pixel formats than yuv420p: give it a bit_rate alone, or use x264."
-        )
-    if encoder == "libx264" and bit_rate is not None and bit_rate < 1000:
-        raise VSRError(f"x264 cannot aim at {bit_rate} bits per second, it counts in kbit/s: give a bit_rate of 1000 or more.")
+    _check(encoder, crf, bit_rate, preset, pixel_format)
     checked, (height, width) = checked_frames(
         frames, encoder, pixel_format, "crop HR so that LR is even, or use a recipe without compression"
     )
@@ -74,17 +65,11 @@ def coded(
     # MPEG-4 part 2 (ISO/IEC 14496-2, vop_time_increment_resolution) has 16 bits for the time unit.
     rate = 1 / (1 / rate).limit_denominator(65535) if encoder == "mpeg4" else rate
     container = "h264" if encoder == "libx264" else "m4v"
-    options: dict[str, Any] = {"c:v": encoder, "preset": preset, "crf": crf, "b:v": bit_rate, "g": gop}
-    options |= {"threads": 1, "fps_mode": "passthrough", "flags:v": "+bitexact"}
-    if encoder == "mpeg4":
-        # Transforms that give the same bits on every processor. The tolerance, in bits, is the one that PyAV's streams
-        # have, with which published training sets were coded; ffmpeg's own is too wide to meet a low rate.
-        options |= {"dct": "int", "idct": "simple", "bt": 128000}
+    options = _options(encoder, {"preset": preset, "crf": crf, "b:v": bit_rate, "g": gop})
     with tempfile.TemporaryDirectory(prefix="vsr-coded-") as folder:
         stream = Path(folder) / f"clip.{container}"
         picture = yuv(ffmpeg.input("pipe:", **raw(height, width, rate)), pixel_format, "smpte170m")
-        given = {key: value for key, value in options.items() if value is not None}
-        coder = arguments_of(ffmpeg.output(picture, stream.name, format=container, **given))
+        coder = arguments_of(ffmpeg.output(picture, stream.name, format=container, **options))
         count = feed(coder, checked, f"the {encoder} step's temporary file in {stream.parent}", stream.parent)
         decoder = reading(stream.name, format=container, framerate=str(rate))
         sizes = [packet.size for packet in packets_of(stream, format=container)[0]]
@@ -102,6 +87,31 @@ def coded(
         }
         with contextlib.closing(counted(pipe(decoder, stream, stream.parent), len(sizes), stream)) as decoded:
             yield decoded, info
+
+
+def _check(encoder: Encoder, crf: int | None, bit_rate: int | None, preset: str | None, pixel_format: PixelFormat) -> None:
+    """The settings are those that the encoder has."""
+    if (crf is None) == (bit_rate is None):
+        raise VSRError(
+            f"{encoder} is given {'neither crf nor bit_rate' if crf is None else 'crf and bit_rate'}: give one of them."
+        )
+    if encoder == "mpeg4" and (crf is not None or preset is not None or pixel_format != "yuv420p"):
+        raise VSRError(
+            "mpeg4 has neither crf nor preset nor other pixel formats than yuv420p: give it a bit_rate alone, or use x264."
+        )
+    if encoder == "libx264" and bit_rate is not None and bit_rate < 1000:
+        raise VSRError(f"x264 cannot aim at {bit_rate} bits per second, it counts in kbit/s: give a bit_rate of 1000 or more.")
+
+
+def _options(encoder: Encoder, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoder's options for ffmpeg; of those chosen, the ones that are given."""
+    options = {"c:v": encoder, **{key: value for key, value in chosen.items() if value is not None}}
+    options |= {"threads": 1, "fps_mode": "passthrough", "flags:v": "+bitexact"}
+    if encoder == "mpeg4":
+        # Transforms that give the same bits on every processor. The tolerance, in bits, is the one that PyAV's streams
+        # have, with which published training sets were coded; ffmpeg's own is too wide to meet a low rate.
+        options |= {"dct": "int", "idct": "simple", "bt": 128000}
+    return options
 
 
 def _coder_version(encoder: Encoder, stream: Path) -> str:

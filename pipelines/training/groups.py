@@ -10,31 +10,31 @@ from pipelines.training.learners import Group
 
 
 def groups(network: nn.Module, training: Training) -> list[Group]:
-    """All parameters of a network, by the parts of its recipe (`pipelines.params.Training.parts`).
+    """All parameters of a network, by the groups of its recipe (`pipelines.params.Training.groups`).
 
     Raises:
         VSRError: a prefix fits no parameter or stands there twice, or no parameter learns at first.
     """
-    members: dict[str | None, list[nn.Parameter]] = {None: [], **{part.prefix: [] for part in training.parts}}
-    if len(members) <= len(training.parts):
-        prefixes = [part.prefix for part in training.parts]
+    members: dict[str | None, list[nn.Parameter]] = {None: [], **{group.prefix: [] for group in training.groups}}
+    if len(members) <= len(training.groups):
+        prefixes = [group.prefix for group in training.groups]
         twice = next(prefix for prefix in prefixes if prefixes.count(prefix) > 1)
-        raise VSRError(f"the prefix {twice!r} stands twice in `parts`: leave one of them out.")
+        raise VSRError(f"the prefix {twice!r} stands twice in `groups`: leave one of them out.")
     names = [name for name, _ in network.named_parameters()]
-    for part in training.parts:
-        if not any(name.startswith(part.prefix) for name in names):
-            raise unknown("prefix of parameters", part.prefix, {_first(name) for name in names})
+    for group in training.groups:
+        if not any(name.startswith(group.prefix) for name in names):
+            raise unknown("prefix of parameters", group.prefix, {_first(name) for name in names})
     for name, parameter in network.named_parameters():
-        fitting = [part.prefix for part in training.parts if name.startswith(part.prefix)]
+        fitting = [group.prefix for group in training.groups if name.startswith(group.prefix)]
         members[max(fitting, key=len, default=None)].append(parameter)
     found = [Group(members[None])]
-    for part in training.parts:
+    for group in training.groups:
         # What never learns does so without gradients, which cost time and memory.
-        found.append(Group(members[part.prefix], part.rate, part.frozen if part.rate else training.iterations))
+        found.append(Group(members[group.prefix], group.rate, group.frozen if group.rate else training.iterations))
     found = [group for group in found if group.parameters]
     frozen = min(group.frozen for group in found)
     if frozen:
-        raise VSRError(f"no parameter learns in the first {frozen} steps: let some of `parts` learn from the first one.")
+        raise VSRError(f"no parameter learns in the first {frozen} steps: let some of `groups` learn from the first one.")
     return found
 
 

@@ -59,7 +59,7 @@ class Look:
         """
         with tempfile.TemporaryDirectory(prefix="vsr-film-") as folder:
             path = Path(folder) / "clip.mp4"
-            video.encode(self._film, path, fps)
+            video.encode(self._film, path, fps, preset="veryfast")
             return path.read_bytes()
 
 

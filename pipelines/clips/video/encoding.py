@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ffmpeg
 import numpy as np
@@ -20,7 +20,13 @@ WRITABLE = frozenset({".m4v", ".mkv", ".mov", ".mp4"})
 """Containers that `encode` writes H.264 into."""
 
 
-def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audio_from: Path | None = None) -> None:
+def encode(
+    frames: Iterable[np.ndarray],
+    path: Path,
+    fps: Fraction | float,
+    audio_from: Path | None = None,
+    preset: Literal["veryfast", "medium"] = "medium",
+) -> None:
     """Write a video that plays everywhere: H.264 4:2:0 at CRF 12, in the container of the suffix.
 
     The same frames give the same bytes. The file appears under its name when it is complete.
@@ -32,6 +38,7 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
         fps: frames per second.
         audio_from: a video whose sound tracks, their offset to the picture, pixel aspect and colour
             primaries are taken over. Tracks are copied; those that few players know in an MP4 become AAC.
+        preset: x264's name for its effort.
 
     Raises:
         VSRError: no frames, an odd size, frames of different sizes, an unknown container, no
@@ -55,7 +62,7 @@ def encode(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, audi
         picture = picture.filter("setsar", str(sound.pixel_aspect))
     options: dict[str, Any] = {
         "c:v": "libx264",
-        "preset": "medium",
+        "preset": preset,
         "crf": 12,
         "threads": 1,
         "fps_mode": "passthrough",

@@ -12,31 +12,44 @@ from typing import Any
 import pytest
 from project import IDENTITY, Project, clone, stage_process, wait_for
 
+from pipelines.params import FILES
+
 pytestmark = pytest.mark.timeout(1200)
 
 DEGRADE, TRAIN = "degrade@parallax-bi_x4", "train@basicvsr_bi"
-EVALUATE = "evaluate_baseline@bicubic-parallax-bi_x4"
+SCORE = "score_baseline@bicubic-parallax-bi_x4"
+DEGRADATIONS, METHODS = (str(FILES[name]) for name in ("recipes", "methods"))
 
 
 def smallest(params: dict[str, Any]) -> None:
     """A recurrent network and none, on one pair."""
     params["corpora"] = {"parallax": params["corpora"]["parallax"]}
     params["corpora"]["parallax"] |= {"height": 64, "width": 96, "frames": 4, "clips": {"train": 2, "validation": 1, "test": 1}}
-    training = {"reduction": "mean", "iterations": 4, "batch": 2, "crop": 8, "clip_length": 3, "rate": 1e-3, "final_rate": 1e-6}
+    training = {
+        "iterations": 4,
+        "batch": 2,
+        "crop": 8,
+        "clip_length": 3,
+        "rate": 1e-3,
+        "final_rate": 1e-6,
+        "precision": "float32",
+    }
     training |= {"initial": "near_base", "ema": 0.9, "clip_gradients": 1.0, "validate_every": 2, "seed": 0}
+    training |= {"losses": [{"kind": "charbonnier", "weight": 1, "reduction": "mean"}], "mirror": False, "recompute": False}
+    training |= {"optimiser": {"kind": "adam", "betas": [0.9, 0.99], "decay": 0}}
     options = {"channels": 4, "blocks": 1, "upsample_channels": 4}
     params["methods"] = {
         "bicubic": params["methods"]["bicubic"],
         "basicvsr": {"small": {"options": options, "training": training}},
     }
-    made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "start": "scratch"}
+    made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "prior": "none", "start": "scratch"}
     params["experiments"] = {"basicvsr_bi": {**made, "method": "basicvsr"}}
-    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published"}}
-    for empty in ("masks", "flows", "starts", "joins", "guided", "any_scale", "suites"):
+    params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
+    for empty in ("masks", "flows", "starts", "joins", "suites"):
         params[empty] = {}
     params["degradations"] = ["bi_x4"]
-    test = {"split": "test", "protocols": ["y"], "metrics": ["psnr"], "window": 100, "overlap": 10}
-    params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4"], "guided": [], "any_scale": []}
+    test = {"split": "test", "passes": {"window": 100, "overlap": 10}, "protocols": ["y"], "metrics": ["psnr"]}
+    params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4"]}
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +111,14 @@ def test_edits_during_a_degradation_are_refused(project: Project) -> None:
     root, out = project.root, project.root / "data/lr/parallax/bi_x4"
 
     def edits() -> None:
-        undo.append(edit(root / "params.yaml", "scale: 4", "scale: 3"))
+        undo.append(edit(root / DEGRADATIONS, "scale: 4", "scale: 3"))
         undo.append(comment(root / "models/parts/resize.py"))
         undo.append(stray(root / "data/hr/parallax"))
 
     said = during(project, DEGRADE, edits)
     assert f"{DEGRADE} was edited while it ran" in said and f"undo the edit and `dvc repro {DEGRADE}` goes on" in said
     for edited in (
-        "params.yaml: recipes.bi_x4 was [{'op': 'bicubic', 'scale': 4}] and now is [{'op': 'bicubic', 'scale': 3}]",
+        f"{DEGRADATIONS}: bi_x4 was [{{'op': 'bicubic', 'scale': 4}}] and now is [{{'op': 'bicubic', 'scale': 3}}]",
         "models/parts/resize.py changed",
         "data/hr/parallax changed",
     ):
@@ -120,13 +133,13 @@ def test_edits_during_a_degradation_are_refused(project: Project) -> None:
 
 def test_a_checkout_of_another_commit_is_refused(project: Project) -> None:
     root = project.root
-    edit(root / "params.yaml", "scale: 4", "scale: 2")
+    edit(root / DEGRADATIONS, "scale: 4", "scale: 2")
     comment(root / "models/parts/resize.py")
     project.run("git", "checkout", "--quiet", "-b", "other")
     project.run("git", *IDENTITY, "commit", "--quiet", "--all", "--message", "other")
     project.run("git", "checkout", "--quiet", "-")
     said = during(project, DEGRADE, lambda: None if project.run("git", "checkout", "--quiet", "other") else None)
-    assert "recipes.bi_x4 was" in said and "models/parts/resize.py changed" in said
+    assert "bi_x4 was" in said and "models/parts/resize.py changed" in said
     assert not (root / "data/lr/parallax/bi_x4").exists()
     project.run("git", "checkout", "--quiet", "-")
     again(project, DEGRADE)
@@ -137,13 +150,13 @@ def test_edits_during_a_training_are_refused(project: Project) -> None:
     root, out = project.root, project.root / "data/trained/basicvsr_bi"
 
     def edits() -> None:
-        undo.append(edit(root / "params.yaml", "rate: 0.001", "rate: 0.005"))
+        undo.append(edit(root / METHODS, "rate: 0.001", "rate: 0.005"))
         undo.append(comment(root / "models/parts/recurrent.py"))
         undo.append(stray(root / "data/lr/parallax/bi_x4"))
 
     said = during(project, TRAIN, edits)
     for edited in (
-        "params.yaml: methods.basicvsr.small.training.rate was 0.001 and now is 0.005",
+        f"{METHODS}: basicvsr.small.training.rate was 0.001 and now is 0.005",
         "models/parts/recurrent.py changed",
         "data/lr/parallax/bi_x4 changed",
     ):
@@ -156,31 +169,34 @@ def test_edits_during_a_training_are_refused(project: Project) -> None:
     assert project.runs() == runs  # the same run of MLflow went on
 
 
-def test_edits_during_an_evaluation_side_by_side_with_others_are_refused(project: Project) -> None:
+def test_edits_during_a_scoring_side_by_side_with_others_are_refused(project: Project) -> None:
     undo: list[Callable[[], None]] = []
     root, out = project.root, project.root / "results/bicubic/parallax/bi_x4"
-    measured = {name: (out / name).read_bytes() for name in ("metrics.json", "frames.parquet")}
-    fresh = edit(root / "params.yaml", "window: 100", "window: 90")  # stale; clips are shorter
+
+    def psnr() -> float:
+        return json.loads((out / "metrics.json").read_text())["protocols"]["y"]["metrics"]["psnr"]
+
+    before = psnr()
+    edit(root / "params.yaml", "- psnr\n", "- psnr\n      - ssim\n")  # stale
 
     def edits() -> None:
-        undo.append(edit(root / "params.yaml", "window: 90", "window: 50"))
+        undo.append(edit(root / "params.yaml", "window: 100", "window: 50"))
         undo.append(comment(root / "models/parts/resize.py"))
         undo.append(stray(root / "data/lr/parallax/bi_x4"))
 
-    said = during(project, EVALUATE, edits, "vsr", "repro", "--jobs", "2", EVALUATE)
+    said = during(project, SCORE, edits, "vsr", "repro", "--jobs", "2", SCORE)
     for edited in (
-        "params.yaml: tests.corpora.parallax.window was 90 and now is 50",
+        "params.yaml: tests.corpora.parallax.passes.window was 100 and now is 50",
         "models/parts/resize.py changed",
         "data/lr/parallax/bi_x4 changed",
     ):
         assert edited in said
-    assert f"failed: {EVALUATE}" in said and not out.exists()
+    assert f"failed: {SCORE}" in said and not out.exists()
     for each in undo:
         each()
-    project.run("dvc", "repro", "--single-item", EVALUATE)
-    assert {name: (out / name).read_bytes() for name in measured} == measured  # the time it took is in other files
-    fresh()
-    project.run("dvc", "repro", "--single-item", EVALUATE)
+    project.run("dvc", "repro", "--single-item", SCORE)
+    again(project, SCORE)
+    assert psnr() == before
 
 
 def test_stale_is_what_an_edit_can_change(project: Project) -> None:

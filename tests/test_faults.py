@@ -27,6 +27,9 @@ stages:
       cmd: python -m stages.ingest --corpus ${item}
       params: ["corpora.${item}"]
       outs: ["data/hr/${item}", "data/truth/${item}"]
+  scratch:
+    cmd: python -m stages.scratch
+    outs: [data/priors/none, data/trained/scratch]
 """
 STAGE = (sys.executable, "-m", "stages.ingest", "--corpus", "parallax")
 SCRATCH = (sys.executable, "-m", "stages.scratch")
@@ -88,8 +91,8 @@ def test_signals_end_the_block_and_are_given_back(number: signal.Signals, capsys
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code in a DVC repository of its own, with one stage."""
     root = tmp_path_factory.mktemp("clone")
-    for name in ("stages", "pipelines", "models"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stages", "pipelines", "models", "recipes"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     shutil.copy(ROOT / "params.yaml", root)
     (root / "dvc.yaml").write_text(GRAPH)
     for command in (("git", "init", "--quiet"), (sys.executable, "-m", "dvc", "init", "--quiet")):

@@ -203,6 +203,7 @@ def test_stale_is_what_an_edit_can_change(project: Project) -> None:
     def stale() -> set[str]:
         return set(json.loads(project.run("dvc", "status", "--json")))
 
+    project.run("vsr", "repro", "--jobs", "2")
     assert stale() == set()
     undo = edit(project.root / "models/parts/recurrent.py", '"""', '"""Edited: ')
     assert stale() == {TRAIN}

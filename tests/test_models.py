@@ -322,7 +322,7 @@ def test_create_fills_in_the_published_options() -> None:
     with torch.device("meta"):
         network = models.create("basicvsr", blocks=1)
     assert network.name == "basicvsr" and (network.scale, network.min_frames) == (4, 1)
-    assert network.options == {"channels": 64, "blocks": 1, "upsample_channels": 64, "base": "bilinear"}
+    assert network.options == {"channels": 64, "blocks": 1, "upsample_channels": 64, "base": "bilinear", "flow": "own"}
     assert {"basicvsr", "bicubic", "spynet"} <= set(models.names())
 
 
@@ -398,7 +398,7 @@ def test_checkpoints_of_basicsr(wrapper: str | None, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "net.pth")
     loaded = models.load(tmp_path / "net.pth", expect="basicvsr")
     assert same(network, loaded)
-    assert loaded.options == {"channels": 4, "blocks": 2, "upsample_channels": 3, "base": "bilinear"}
+    assert loaded.options == {"channels": 4, "blocks": 2, "upsample_channels": 3, "base": "bilinear", "flow": "own"}
 
 
 def in_mmagic(key: str) -> str:

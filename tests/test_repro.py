@@ -131,7 +131,7 @@ def test_a_metric_without_weights_is_skipped_and_a_clip_that_fails_is_named(proj
 
     measure("psnr", "niqe", "tof_farneback")
     changed = json.loads(project.run("dvc", "status", "--json"))
-    assert {name.partition("@")[0] for name in changed} == {"score", "score_baseline"}
+    assert {name.partition("@")[0] for name in changed} == {"score", "score_baseline", "report"}
     shown = project.run("dvc", "repro", stage, XDG_CACHE_HOME=str(tmp_path))
     assert stages_run(shown) == {stage}  # nothing is restored
     found = json.loads(path.read_text())["protocols"]

@@ -165,7 +165,7 @@ def test_the_later_of_two_networks_wins(tmp_path: Path) -> None:
 
 def scratch(folder: Path) -> Path:
     """As `stages.scratch` leaves it."""
-    (folder / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "groups": []}))
+    (folder / product.RECORD).write_text(json.dumps({"name": "scratch", "notes": [], "parts": []}))
     return folder
 
 

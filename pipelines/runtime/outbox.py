@@ -22,7 +22,7 @@ wait for it."""
 
 @dataclass
 class Outbox:
-    """A tracker in front of another, which may not answer. Picklable; one process at a time uses a folder.
+    """A tracker in front of another, which may not answer. One process at a time uses a folder.
 
     Args:
         tracker: what is told.

@@ -183,11 +183,12 @@ def _killed_and_resumed(project: Project, name: str, finished: str, out: str) ->
         return len(list((project.root / ".vsr" / "work").glob(finished)))
 
     process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
-    wait_for(lambda: done() >= 3, process)
-    stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}").send_signal(signal.SIGKILL)
+    stage = stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}")
+    wait_for(lambda: done() >= 1, process)
+    stage.send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     kept = done()
-    assert process.returncode != 0 and 3 <= kept < MANY
+    assert process.returncode != 0 and 1 <= kept < MANY
     assert not (project.root / out).exists()
     output = project.run("dvc", "repro", "--single-item", name)
     assert f"/{MANY - kept} clips" in output
@@ -231,6 +232,7 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
         params["experiments"]["longer"] = {**params["experiments"]["basicvsr_bi"], "profile": "longer"}
 
     project.change(add)
+    project.run("dvc", "repro", "--single-item", "guide@longer")
     process = project.start("dvc", "repro", "--single-item", name)
     wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
     stage_process(process, "stages.train").send_signal(signal.SIGKILL)

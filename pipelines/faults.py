@@ -72,13 +72,10 @@ def _sentence(error: OSError) -> str | None:
             f"the path of a socket is too long ({str(error).rpartition(' ')[2]}): "
             "set RAY_TMPDIR to a folder with a short path, e.g. /tmp, and run again."
         )
-    if error.errno in _REFUSED and where:
-        home = os.path.expanduser("~")
-        mend = (
-            f"set HOME, which is {home}, to a folder of yours"
-            if where.startswith(home + os.sep)
-            else "check its path and permissions"
-        )
+    home = os.path.expanduser("~")
+    if where and (error.errno in _REFUSED or (error.errno == errno.ENOENT and where == home)):
+        at_home = where == home or where.startswith(home + os.sep)
+        mend = f"set HOME, which is {home}, to a folder of yours" if at_home else "check its path and permissions"
         return f"{where} cannot be used ({error.strerror}): {mend}, and run again; what is finished is kept."
     return None
 

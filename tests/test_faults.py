@@ -49,6 +49,7 @@ def file_error(number: int) -> OSError:
         (OSError(errno.ENOSPC, "Error writing bytes to file"), "error: the disk is full (while writing): free some space"),
         (file_error(errno.EROFS), "error: /data/x cannot be used (Read-only file system): check its path and permissions"),
         (PermissionError(errno.EACCES, "Permission denied", os.path.expanduser("~/.ray")), "set HOME, which is "),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.expanduser("~")), "set HOME, which is "),
         (
             OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
             "error: too many files are open (Too many open files): raise the limit",

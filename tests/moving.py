@@ -49,6 +49,11 @@ def store(
     return Store(path)
 
 
+def black_store(path: Path, height: int, width: int, frames: int = 2) -> Store:
+    """A store of one clip of black frames, to test on."""
+    return store(path, {"clip": ("test", [{"rgb": np.zeros((height, width, 3), np.uint8)}] * frames)})
+
+
 def hr_store(path: Path) -> Store:
     """Two clips to train on and one to validate."""
     frames = {name: [{"rgb": picture(t, seed)} for t in range(FRAMES + seed)] for seed, name in enumerate(SPLITS)}

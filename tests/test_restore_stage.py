@@ -5,24 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from moving import black_store
 
 from pipelines.clips import fit
-from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from stages import restore
-
-
-def _store(folder: Path, height: int, width: int, frames: int = 2, **parameters: Any) -> Store:
-    parts = folder.with_name(f"{folder.name} parts")
-    with ClipWriter(parts, "clip") as writer:
-        for _ in range(frames):
-            writer.append({"rgb": np.zeros((height, width, 3), np.uint8)})
-        writer.finish(ClipAttributes("test", 25.0, height, width, "", parameters))
-    assemble(parts, ["clip"], folder)
-    return Store(folder)
 
 
 def test_the_prior_is_the_one_that_the_guide_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +39,9 @@ def test_networks_are_tested_at_their_scale(tmp_path: Path, scale: float | None,
     hr, small, fewer = (
         store.clip("clip")
         for store in (
-            _store(tmp_path / "hr", 17, 25),
-            _store(tmp_path / "lr", *lr),
-            _store(tmp_path / "fewer", *lr, frames=1),
+            black_store(tmp_path / "hr", 17, 25),
+            black_store(tmp_path / "lr", *lr),
+            black_store(tmp_path / "fewer", *lr, frames=1),
         )
     )
     assert fit.misfit(hr, small, scale) == reason

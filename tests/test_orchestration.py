@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from pipelines.errors import VSRError
+from pipelines.params import Suite
 from pipelines.runtime import lineage
-from pipelines.runtime.repro import _side_by_side, repro
+from pipelines.runtime.repro import Graph, _methods, _side_by_side, repro
 
 GRAPH = """
 stages:
@@ -247,6 +248,20 @@ def test_a_method_is_made_tested_and_shown_with_what_there_is(root: Path, capsys
     assert not any(stage.startswith(("restore@second", "score@second")) for stage in locked(root))
     with pytest.raises(VSRError, match="unknown stage or method 'fist': did you mean 'first'"):
         repro(root, jobs=1, targets=["fist"])
+
+
+def test_a_method_by_its_name_is_tested_where_a_suite_shows_it() -> None:
+    def suite(method: str, *degradations: str) -> Suite:
+        return Suite(title="", methods=[method], corpora=["clips"], degradations=[*degradations], metrics=["psnr"])
+
+    made, tests = ["train@first", "measure@first-clips"], [f"restore@first-clips-x{scale}" for scale in (2, 3, 4)]
+    graph: Graph = {stage: set() for stage in (*made, *tests, "degrade@clips-x2", "report")}
+    for suites, tested in (
+        ([], tests),
+        ([suite("second", "x2")], tests),
+        ([suite("first", "x2"), suite("first", "x2", "x4"), suite("second", "x3")], [tests[0], tests[2]]),
+    ):
+        assert _methods(graph, suites) == {"first": [*made, *tested]}
 
 
 def test_nothing_runs_beside_a_measurement() -> None:

@@ -424,7 +424,7 @@ def test_of_many_test_clips_the_first_are_validated(
         task = Restoration(network, recipe, Stored(recipe, hr, lr))
         metrics, shown = validated(task, network, 0)
     assert network.restored == seen and metrics["gain"] == 0
-    assert metrics["psnr"] == pytest.approx(np.mean([bicubic_psnr(hr, lr, name) for name in names[:seen]]), abs=1e-6)
+    assert metrics["psnr"] == pytest.approx(np.mean([bicubic_psnr(hr, lr, name) for name in names[:seen]]), abs=1e-4)
     assert [bool(one.frames) for one in kept] == [True] * 2 + [False] * (seen - 2)
     assert set(shown) == {f"{name}/{part}" for name in names[:2] for part in ("lr", "bicubic", "restored", "truth")}
     assert all(np.array_equal(shown[f"{name}/truth"], hr.frame(name, 1)) for name in names[:2])

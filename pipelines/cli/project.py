@@ -16,8 +16,8 @@ def repro(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Methods, to train and test them and report on what there is, or stages; with all they depend on. "
-            "The whole graph if none.",
+            help="Methods, to train them, test them where suites show them and report on what there is, or stages; "
+            "with all they depend on. The whole graph if none.",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
@@ -26,8 +26,8 @@ def repro(
     from pipelines import params
     from pipelines.runtime.repro import repro as reproduce
 
-    params.load()
-    if not reproduce(params.find().parent, jobs, targets or ()):
+    suites = [*params.load().suites.values()]
+    if not reproduce(params.find().parent, jobs, targets or (), suites):
         raise typer.Exit(1)
 
 

@@ -19,9 +19,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from graphlib import TopologicalSorter
+from itertools import product
 from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
+from pipelines.params import Suite
 from pipelines.runtime import sources
 
 Graph = dict[str, set[str]]
@@ -49,14 +51,16 @@ _running: set[subprocess.Popen[str]] = set()
 """The commands of the stages that run."""
 
 
-def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
+def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = ()) -> bool:
     """Reproduce what is stale.
 
     Args:
         root: the repository.
         jobs: how many stages may run at once.
         targets: what to reproduce with all it depends on, empty for the whole graph: stages, or methods by their name, which
-            stand for the stages that make and test them, and last the report on what results there are then.
+            stand for the stages that make them and test them where `suites` show them, and last the report on what results
+            there are then.
+        suites: the tables of the report. A method that is in none of them is tested on every pair.
 
     Returns:
         Whether everything is up to date now; the failed and skipped stages are printed.
@@ -66,7 +70,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = ()) -> bool:
     """
     sources.check(sources.linked(root), root)
     graph = _graph(root)
-    methods = _methods(graph)
+    methods = _methods(graph, suites)
     wanted = _upstream(graph, methods, targets) if targets else set(graph)
     changed = _changed(root)
     todo = {stage for stage in _stale(graph, changed) if stage in wanted}
@@ -126,13 +130,17 @@ def _stale(graph: Graph, changed: set[str]) -> set[str]:
     return stale
 
 
-def _methods(graph: Graph) -> dict[str, list[str]]:
+def _methods(graph: Graph, suites: Sequence[Suite]) -> dict[str, list[str]]:
     """The stages that make, restore, score and measure by each method, by its name: `train…@NAME`, `adopt@NAME`, `restore…@NAME-…`."""
+    listed = {method for suite in suites for method in suite.methods}
+    cells = {cell for suite in suites for cell in product(suite.methods, suite.corpora, suite.degradations)}
     methods: dict[str, list[str]] = {}
     for stage in graph:
         group, _, key = stage.partition("@")
-        if group.startswith(("train", "adopt", "restore", "score", "measure")):
-            methods.setdefault(key.partition("-")[0], []).append(stage)
+        method, *pair = key.split("-")
+        tests = group.startswith(("restore", "score"))
+        if group.startswith(("train", "adopt", "measure")) or (tests and (method not in listed or (method, *pair) in cells)):
+            methods.setdefault(method, []).append(stage)
     return methods
 
 

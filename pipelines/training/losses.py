@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -79,8 +78,10 @@ class Perceptual:
     """
 
     def __init__(self, network: Literal["vgg16", "vgg19"], file: Path, layers: Mapping[str, float]) -> None:
+        from torchvision import models  # seconds that no other loss needs
+
         with torch.device("meta"):  # without memory or random numbers for parameters that are replaced at once
-            features = torchvision.models.get_model(network).features
+            features = models.get_model(network).features
         places = convolutions(features)
         for layer in layers:
             if layer not in places:

@@ -65,8 +65,14 @@ def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[State]]
     return {name: [load(folder / f"{name}{rank}.pt") for rank in range(2)] for name in TOYS}
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gan", 2),
+        ("inner", 1),
+        *(pytest.param(name, count, marks=pytest.mark.long) for name, count in (("gan", 1), ("inner", 2))),
+    ],
+)
 def test_a_killed_run_ends_with_the_same_bits(
     cluster: None, of_ranks: dict[str, list[State]], tmp_path: Path, name: str, count: int
 ) -> None:

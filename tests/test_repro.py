@@ -37,11 +37,9 @@ def tiny(params: dict[str, Any]) -> None:
     training |= {"clip_gradients": 1.0, "validate_every": 3, "seed": 0}
     any_scale = [{"op": "bicubic", "scale": {"low": 1, "high": 4}}]
     options = {"channels": 4, "blocks": 1, "base": "bicubic"}
-    enlarging = {**options, "upsample_channels": 4}
     params["methods"] = {
         "bicubic": params["methods"]["bicubic"],
-        "basicvsr": {"small": {"options": enlarging, "training": training}},
-        "seem_basicvsr": {"small": {"options": enlarging, "training": training}},
+        "seem_basicvsr": {"small": {"options": {**options, "upsample_channels": 4}, "training": training}},
         "basicvsr_dcgu": {"small": {"options": {**options, "hidden": 16}, "training": {**training, "degradation": any_scale}}},
     }
     start = {**params["starts"]["spynet_parallax"], "corpus": "parallax"}
@@ -49,16 +47,15 @@ def tiny(params: dict[str, Any]) -> None:
     start["training"] |= {"iterations": 2, "batch": 2, "crop": 32, "validate_every": 2}
     made = {"profile": "small", "corpus": "parallax", "degradation": "bi_x4", "prior": "none", "start": "spynet_parallax"}
     params["experiments"] = {
-        "basicvsr_bi": {**made, "method": "basicvsr"},
         "seem": {**made, "method": "seem_basicvsr", "prior": "segments", "start": "both"},
         "dcgu": {**made, "method": "basicvsr_dcgu", "degradation": "in_step", "start": "scratch"},
     }
-    params["joins"] = {"both": {"first": "spynet_parallax", "second": "basicvsr_bi"}}
+    params["joins"] = {"both": {"first": "spynet_parallax", "second": "dcgu"}}
     params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
     params["degradations"] = ["bi_x4", "bi_x2_5"]
     test = {"split": "test", "protocols": ["y", "rgb"], "metrics": ["psnr", "ssim"], "passes": {"window": 100, "overlap": 10}}
     params["tests"] = {"corpora": {"parallax": test}, "degradations": ["bi_x4", "bi_x2_5"]}
-    methods = ["bicubic", "basicvsr_bi", "seem", "dcgu"]
+    methods = ["bicubic", "seem", "dcgu"]
     shown = {
         "title": "All",
         "methods": methods,
@@ -77,7 +74,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 EVALUATED = {
-    "basicvsr_bi": ["bi_x4"],
     "seem": ["bi_x4"],
     "dcgu": ["bi_x4", "bi_x2_5"],
     "bicubic": ["bi_x4", "bi_x2_5"],
@@ -93,7 +89,7 @@ def test_every_layer_has_left_its_mark(project: Project) -> None:
         assert f'<tr data-method="{method}">' in page
     evaluated = [f"{method} on parallax/{each}" for method, degradations in EVALUATED.items() for each in degradations]
     networks, priors = (
-        ["basicvsr_bi", "spynet_parallax", "seem", "dcgu"],
+        ["spynet_parallax", "seem", "dcgu"],
         ["flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4"],
     )
     measured = [f"{method} on parallax" for method in EVALUATED]
@@ -108,8 +104,8 @@ def test_networks_say_what_they_began_with_and_what_guided_them(project: Project
     joined, guided, free = (
         json.loads((project.root / "data/trained" / name / "model.json").read_text()) for name in ("both", "seem", "dcgu")
     )
-    assert [part["name"] for part in joined["parts"]] == ["spynet_parallax", "basicvsr_bi"]
-    assert any("spynet_parallax" in note and "basicvsr_bi" in note for note in guided["notes"])
+    assert [part["name"] for part in joined["parts"]] == ["spynet_parallax", "dcgu"]
+    assert any("spynet_parallax" in note and "dcgu" in note for note in guided["notes"])
     assert guided["prior"]["model"]["backend"] == "felzenszwalb"
     assert free["trained_on"] == "parallax/any scale (1 to 4)" and "its spynet begins at random" in free["notes"]
     assert not any("begins with" in note for note in free["notes"])
@@ -226,10 +222,10 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
     name = "train@longer"
 
     def add(params: dict[str, Any]) -> None:
-        longer = {**params["methods"]["basicvsr"]["small"]}
+        longer = {**params["methods"]["seem_basicvsr"]["small"]}
         longer["training"] = {**longer["training"], "iterations": 200, "validate_every": 20}
-        params["methods"]["basicvsr"]["longer"] = longer
-        params["experiments"]["longer"] = {**params["experiments"]["basicvsr_bi"], "profile": "longer"}
+        params["methods"]["seem_basicvsr"]["longer"] = longer
+        params["experiments"]["longer"] = {**params["experiments"]["seem"], "profile": "longer"}
 
     project.change(add)
     project.run("dvc", "repro", "--single-item", "guide@longer")
@@ -269,7 +265,7 @@ def test_bad_params_end_the_stage_with_one_sentence(
 
 
 def test_an_unreachable_mlflow_is_told_before_the_training(project: Project) -> None:
-    name = "train@basicvsr_bi"
+    name = "train@seem"
     command = ("dvc", "repro", "--force", "--single-item", name)
     output = project.run(*command, status=255, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "error: " in output and "127.0.0.1:9" in output and "Traceback" not in output

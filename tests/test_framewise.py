@@ -207,7 +207,9 @@ def test_what_rdg_is_compared_with_has_the_parameters_of_its_table(name: str, pr
 
 def test_a_second_safmn_gives_the_same(tmp_path: Path) -> None:
     """spandrel's, of the authors' names and of frames that need no padding."""
-    theirs = pytest.importorskip("spandrel.architectures.SAFMN").SAFMN(dim=8, n_blocks=2, ffn_scale=2.0, upscaling_factor=4).eval()
+    theirs = (
+        pytest.importorskip("spandrel.architectures.SAFMN").SAFMN(dim=8, n_blocks=2, ffn_scale=2.0, upscaling_factor=4).eval()
+    )
     liven(theirs)
     torch.save({"params": theirs.state_dict()}, tmp_path / "safmn.pth")
     ours = models.load(tmp_path / "safmn.pth")

@@ -61,7 +61,9 @@ def test_what_is_recognised_restores_frame_by_frame(architecture: str, tmp_path:
         restored = network(clip)
         assert restored.shape == (2, 2, 3, scale * 16, scale * 24)
         for index in range(4):
-            assert torch.allclose(restored.flatten(0, 1)[index], theirs(clip.flatten(0, 1)[index][None])[0].clamp(0, 1), atol=1e-5)
+            assert torch.allclose(
+                restored.flatten(0, 1)[index], theirs(clip.flatten(0, 1)[index][None])[0].clamp(0, 1), atol=1e-5
+            )
         # Sides that the architecture does not take.
         assert network(clip[..., :13, :19]).shape == (2, 2, 3, scale * 13, scale * 19)
     assert cost(network, 16, 24, frames=2)["gmacs"] > 0
@@ -135,11 +137,17 @@ def test_footage_is_restored_with_a_file(vsr: Callable[..., Done], tmp_path: Pat
 
 def test_what_is_no_network_of_rgb_images_is_refused(tmp_path: Path) -> None:
     save_file(ESRGAN(in_nc=1, out_nc=1, num_filters=8, num_blocks=1).state_dict(), tmp_path / "grey.safetensors")
-    with pytest.raises(VSRError, match=r"grey.safetensors: ESRGAN takes 1 channels to 1, for SR: give a network that restores RGB"):
+    with pytest.raises(
+        VSRError, match=r"grey.safetensors: ESRGAN takes 1 channels to 1, for SR: give a network that restores RGB"
+    ):
         networks.load(tmp_path / "grey.safetensors")
-    state = {key: value for key, value in tiny("SPAN", tmp_path / "span.safetensors")[0].state_dict().items() if "block_4" not in key}
+    state = {
+        key: value for key, value in tiny("SPAN", tmp_path / "span.safetensors")[0].state_dict().items() if "block_4" not in key
+    }
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "cut.safetensors")
-    with pytest.raises(VSRError, match=r"cut.safetensors: spandrel can make no network of these parameters \(.*\): use an undamaged"):
+    with pytest.raises(
+        VSRError, match=r"cut.safetensors: spandrel can make no network of these parameters \(.*\): use an undamaged"
+    ):
         networks.load(tmp_path / "cut.safetensors")
     save_file({"strange": torch.zeros(1)}, tmp_path / "strange.safetensors")
     with pytest.raises(VSRError, match="strange.safetensors looks like a checkpoint of no known network") as caught:

@@ -96,13 +96,13 @@ def load(path: Path | str, expect: str | None = None) -> Network:
     except ValueError as error:
         raise ValueError(f"{path} was saved by another version of this project: {error}") from error
     try:
-        state = network.build(state)
+        state = dict(network.build(state))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     difference = _difference(network.state_dict(), state)
     if difference:
         raise ValueError(f"{path} looks like a checkpoint of {name}, but it {difference}: use an undamaged file.")
-    network.load_state_dict(dict(state))
+    network.load_state_dict(state)
     return network.eval()
 
 

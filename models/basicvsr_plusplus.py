@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from models.parts.basicvsr_plusplus import BasicVSRPlusPlusFeatures, feature_options
+from models.parts.blocks import count_blocks
 from models.parts.recurrent import RecurrentNetwork
 from models.parts.registry import register
 from models.parts.weights import measured, openmmlab
@@ -52,6 +53,7 @@ class BasicVSRPlusPlus(BasicVSRPlusPlusFeatures, RecurrentNetwork):
         blocks: residual blocks per branch.
         outer_blocks: residual blocks of the feature extraction and of the reconstruction.
         groups: of the deformable convolutions, an even number that divides twice the channels.
+        extraction_blocks: residual blocks of the feature extraction where it has not as many as the reconstruction.
         upsample_channels: of the layers at the output's resolution.
         base: the enlarged frames that the residual is added to: "bilinear" as published, or "bicubic".
         flow: "own", of a SPyNet within the network, or "given" with the clip.
@@ -69,13 +71,16 @@ class BasicVSRPlusPlus(BasicVSRPlusPlusFeatures, RecurrentNetwork):
         upsample_channels: int = 64,
         base: str = "bilinear",
         flow: str = "own",
+        extraction_blocks: int | None = None,
     ) -> None:
-        super().__init__(channels, blocks, outer_blocks, groups, flow)
+        super().__init__(channels, blocks, outer_blocks, groups, flow, extraction_blocks)
         self.add_upsampler(channels, upsample_channels, base)
 
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         try:
-            return {**feature_options(state), "upsample_channels": state["conv_hr.weight"].shape[0]}
+            options = {**feature_options(state), "upsample_channels": state["conv_hr.weight"].shape[0]}
         except KeyError:
             return None
+        extraction = count_blocks(state, "feat_extract.main.2.")
+        return options if extraction == options["outer_blocks"] else {**options, "extraction_blocks": extraction}

@@ -1,4 +1,4 @@
-"""Parameters on disk: this project's files, and those that BasicSR and mmagic publish.
+"""Parameters on disk: this project's files, those that BasicSR and mmagic publish, and those of networks of single images.
 
 A file of this project is safetensors whose metadata name the network and its options. Of published files
 the network is recognised by the names and shapes of the parameters, which are then renamed to ours.
@@ -6,6 +6,7 @@ the network is recognised by the names and shapes of the parameters, which are t
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ from models.parts.registry import Network, create, kind, misspelt, names
 METADATA = "vsr"
 """The one metadata key: with several, their order in the file would differ from run to run."""
 
-WRAPPERS = ("params_ema", "params", "state_dict")
+WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 """Where published files keep the parameters; averaged ones, which papers report, come first."""
 
 PREFIXES = re.compile(r"^(module\.)?(generator\.)?")
@@ -43,12 +44,14 @@ FAMILIAR = {
     "basicvsr_plusplus": ("backbone.backward_1.main.0.weight", "spynet.mean"),
     "edvr": ("pcd_align.offset_conv1.l3.weight", "conv_l2_1.weight"),
     "rdg": ("encoders.0.0.dfm.proj_in.0.weight", "first_conv.weight"),
-    "safmn": ("to_feat.weight", "feats.0.safm.aggr.weight"),
-    "smfanet": ("to_feat.weight", "feats.0.smfa.alpha"),
     "raft": ("feature_encoder.convnormrelu.0.weight", "context_encoder.convnormrelu.0.weight"),
 }
 """Keys that give away a network, for the error that says which one a file belongs to: one that is not registered,
 or a relative or a part of one that is."""
+
+
+LAST = "image"
+"""The network that is whatever spandrel recognises: tried after those that are written here."""
 
 
 def save(network: Network, path: Path | str) -> None:
@@ -71,7 +74,7 @@ def load(path: Path | str, expect: str | None = None) -> Network:
 
     Args:
         path: safetensors of this project; or a file of BasicSR (`params_ema`, `params`) or mmagic
-            (`state_dict`), or plain parameters under such names.
+            (`state_dict`), or plain parameters under such names; or of a network of single images that spandrel knows.
         expect: the network that it must be, or None for any.
 
     Raises:
@@ -84,7 +87,7 @@ def load(path: Path | str, expect: str | None = None) -> Network:
     state, made_by = _read(path)
     if made_by is None:
         state = _rename(state)
-        made_by = (_recognise(state, [expect]) if expect else None) or _recognise(state, names())
+        made_by = (_recognise(state, [expect]) if expect else None) or _recognise(state, _all())
     if made_by is None or (expect is not None and made_by[0] != expect):
         raise ValueError(_foreign(path, state, made_by and made_by[0], expect))
     name, options = made_by
@@ -92,10 +95,14 @@ def load(path: Path | str, expect: str | None = None) -> Network:
         network = create(name, **options)
     except ValueError as error:
         raise ValueError(f"{path} was saved by another version of this project: {error}") from error
+    try:
+        state = dict(network.build(state))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     difference = _difference(network.state_dict(), state)
     if difference:
         raise ValueError(f"{path} looks like a checkpoint of {name}, but it {difference}: use an undamaged file.")
-    network.load_state_dict(dict(state))
+    network.load_state_dict(state)
     return network.eval()
 
 
@@ -143,6 +150,11 @@ def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def _all() -> list[str]:
+    """The networks in the order in which a file is held against them."""
+    return sorted(names(), key=lambda name: (name == LAST, name))
+
+
 def _recognise(state: Mapping[str, Tensor], candidates: Iterable[str]) -> tuple[str, dict[str, Any]] | None:
     """The first of the networks whose published parameters these are, and its options."""
     for name in candidates:
@@ -161,6 +173,8 @@ def _foreign(path: Path, state: Mapping[str, Tensor], found: str | None, expect:
     wanted = f", not of {expect}" if expect else ""
     compared = "" if expect or not reference else f"; compared with {reference},"
     mend = f"give a checkpoint of {expect or ' or '.join(_loadable())}."
+    if expect in (None, LAST) and importlib.util.find_spec("spandrel") is None:
+        mend = f"{mend[:-1]}, or `pip install 'vsr[image]'` to have networks of single images recognised."
     return f"{path} {likeness}{wanted}{compared or ':'} it {difference}; {mend}"
 
 

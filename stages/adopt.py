@@ -24,8 +24,8 @@ def run(arguments: Namespace) -> None:
         note, made = weights.described(baseline.weights), {**weights.recorded(baseline.weights, path)}
     else:
         network = networks.create(baseline.method, **profile.options)
-        if any(True for _ in network.parameters()):
-            raise VSRError(f"params.yaml: baselines.{name} has parameters to train: name its `weights` or make it an experiment.")
+        if network.needs_weights:
+            raise VSRError(f"params.yaml: baselines.{name} needs parameters: name its `weights` or make it an experiment.")
         note = "closed form, nothing trained"
     record = {
         "name": name,

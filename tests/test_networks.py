@@ -20,6 +20,7 @@ from models.parts.basicvsr import BasicVSRFeatures
 from models.parts.blocks import SubPixelNetwork
 from models.parts.deform import SecondOrderDeformAlignment
 from models.parts.edvr import EDVR
+from models.parts.framewise import FramewiseNetwork
 from models.parts.priors import PLANES
 from models.parts.recurrent import RecurrentFeatures
 from models.parts.registry import kind
@@ -40,6 +41,7 @@ WINDOW: Options = {"channels": 4, "frames": 3, "extraction_blocks": 1, "reconstr
 SUB_PIXEL: Options = {"upsample_channels": 3}
 KEYFRAMES: Options = {"temporal_padding": 1, "keyframe_stride": 2, "extraction_blocks": 1, "groups": 2}
 PERCEPTRON: Options = {"hidden": 6}
+FRAMEWISE: Options = {"channels": 4, "blocks": 2}
 
 TINY: dict[str, Options] = {
     "basicvsr": RECURRENT | SUB_PIXEL,
@@ -56,15 +58,18 @@ TINY: dict[str, Options] = {
     "edvr_l": WINDOW | SUB_PIXEL,
     "edvr_m": WINDOW | SUB_PIXEL,
     "iconvsr": RECURRENT | KEYFRAMES | SUB_PIXEL,
+    "safmn": FRAMEWISE,
     "seem_basicvsr": RECURRENT | SUB_PIXEL,
     "seem_edvr": WINDOW | SUB_PIXEL,
+    "smfanet": FRAMEWISE,
 }
 """Options with which a network has all of its parts and takes milliseconds."""
 
 CONTINUOUS: Options = {"lps": False, "gate": False, "gps": False}
 """Of DCGU, without what it chooses: other points for a difference in the last digits."""
 
-RESTORING = [name for name in models.names() if kind(name).restores]
+RESTORING = [name for name in models.names() if kind(name).restores and name != "image"]
+"""All but the network that has no layers before it is given its parameters (test_image.py)."""
 
 
 def of_kind(*kinds: type, but: tuple[str, ...] = ()) -> list[str]:
@@ -310,7 +315,9 @@ def test_every_frame_counts_and_every_parameter_is_used(name: str) -> None:
     clip.requires_grad_()
     restored = call(network, [clip, *priors])
     (restored if network.window else restored[:, 1]).square().mean().backward()
-    assert clip.grad is not None and clip.grad[0].flatten(1).any(1).all()
+    assert clip.grad is not None
+    seen, alone = clip.grad[0].flatten(1).any(1).tolist(), issubclass(kind(name), FramewiseNetwork)
+    assert seen == [index == 1 or not alone for index in range(len(seen))]
     unused = [key for key, parameter in network.named_parameters() if parameter.grad is None]
     assert not unused and all(parameter.grad.isfinite().all() for parameter in network.parameters())  # type: ignore[union-attr]
 

@@ -33,18 +33,23 @@ class BasicVSRPlusPlusFeatures(RecurrentFeatures):
         blocks: residual blocks per branch.
         outer_blocks: residual blocks of the feature extraction and of the reconstruction.
         groups: of the deformable convolutions, an even number that divides twice the channels.
+        extraction_blocks: residual blocks of the feature extraction where it has not as many as the reconstruction.
         flow: see `RecurrentFeatures.add_flow`.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int, blocks: int, outer_blocks: int, groups: int, flow: str) -> None:
+    def __init__(
+        self, channels: int, blocks: int, outer_blocks: int, groups: int, flow: str, extraction_blocks: int | None = None
+    ) -> None:
         super().__init__()
+        extraction = outer_blocks if extraction_blocks is None else extraction_blocks
         positive("basicvsr_plusplus", channels=channels, blocks=blocks, outer_blocks=outer_blocks, groups=groups)
+        positive("basicvsr_plusplus", extraction_blocks=extraction)
         self.channels = channels
         self.add_flow(flow)
-        self.feat_extract = ConvResidualBlocks(3, channels, outer_blocks)
+        self.feat_extract = ConvResidualBlocks(3, channels, extraction)
         self.deform_align = nn.ModuleDict({branch: SecondOrderDeformAlignment(channels, groups) for branch in BRANCHES})
         self.backbone = nn.ModuleDict(
             {branch: ConvResidualBlocks((2 + seen) * channels, channels, blocks) for seen, branch in enumerate(BRANCHES)}

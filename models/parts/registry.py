@@ -45,10 +45,24 @@ class Network(nn.Module):
         """Whether a frame can be restored as soon as it is there."""
         return self.lookahead == 0
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it restores nothing before it has parameters that were trained."""
+        return any(True for _ in self.parameters())
+
     def learn(self, clip: Tensor, **given: Any) -> dict[str, Tensor]:
         """What the network gives while it learns: `restored` is what `forward` gives for the same arguments. Networks whose losses
         look at more give that too, under names of its own: other frames, or a loss as a scalar."""
         return {"restored": self(clip, **given)}
+
+    def build(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The parameters of a checkpoint under this network's names. One whose options do not say which layers it has makes
+        them of these first.
+
+        Raises:
+            ValueError: no such network can be made of them.
+        """
+        return state
 
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -54,7 +54,10 @@ def restore(
     method: Annotated[
         str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Its parameters: a file of this project, of BasicSR or of mmagic.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its parameters: a file of this project, of BasicSR or mmagic, or of a network of single images."),
+    ] = None,
     scale: networks.Scale = None,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to, whatever their shape.")

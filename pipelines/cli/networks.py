@@ -48,7 +48,7 @@ def chosen(method: str | None, weights: Path | None) -> Any:
     if method is None:
         raise VSRError("it is not said what to restore by: give --weights FILE, or a --method that needs none, such as bicubic.")
     network = networks.restorer(networks.create(method))
-    if any(True for _ in network.parameters()):
+    if network.needs_weights:
         raise VSRError(f"{method} has to be trained: give its parameters with --weights FILE.")
     return network
 

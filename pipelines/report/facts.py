@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines import weights
 from pipelines.params import (
+    RENDERED,
     Choice,
     Dis,
     Experiment,
@@ -196,8 +197,9 @@ def _of(experiment: Experiment, training: Training | None) -> str:
 
 
 def recipes(params: Params) -> dict[str, str]:
-    """The tested degradations, step after step."""
-    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tests.degradations}
+    """The tested degradations, step after step; one has none, but comes with the corpus."""
+    tested = params.tests.degradations
+    return {name: "comes with the corpus" if name == RENDERED else ", then ".join(map(_step, params.recipes[name])) for name in tested}
 
 
 def _step(step: Step) -> str:

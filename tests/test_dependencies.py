@@ -36,6 +36,7 @@ WITHOUT_EFFECT = {
     "models.parts.deform": NETWORKS,
     "models.parts.edvr": NETWORKS,
     "models.parts.online": NETWORKS,
+    "models.parts.rdg": NETWORKS,
     "models.parts.registry": "in models/sources of all networks; nothing else is registered",
     "models.spynet": NETWORKS,
     "pipelines.clips.parallax": "the `source` of its corpora, on which ingest depends as on any other",

@@ -1,7 +1,7 @@
 """RDG-s with its authors' parameters on frames that the embedded corpus renders: what each of its buffers adds, seams, drift.
 
-`python -m benchmarks.guidance [--lr 270x480] [--frames 200] [--clips test_000_orbit …]`; needs `VSR_WEIGHTS`, a folder with
-`rdg_small.pth`. HR is drawn for the frames alone that are compared.
+`python -m benchmarks.guidance [--weights FILE] [--lr 270x480] [--frames 200] [--clips test_000_orbit …]`; without a file the
+parameters are `rdg_s_rdg` by name. HR is drawn for the frames alone that are compared.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Buffers = dict[str, Tensor]
 """Of one frame, (1, channels, h, w), by their kinds."""
 
 
-def main(lr: tuple[int, int] = (270, 480), frames: int = 200, clips: Sequence[str] = CLIPS) -> None:
-    """Print the tables."""
-    name = "rdg_s_rdg"
-    found = weights.local(name)
-    if found is None:
-        return print(f"  {name} {weights.how_to_get(name)}")
-    network = networks.load(found)
+def main(name: str = "rdg_s_rdg", lr: tuple[int, int] = (270, 480), frames: int = 200, clips: Sequence[str] = CLIPS) -> None:
+    """Print the tables.
+
+    Raises:
+        VSRError: the parameters are not there.
+    """
+    network = networks.load(weights.checkpoint(name))
     assert isinstance(network, OnlineNetwork)
     # As many clips of each split as the names count.
     spec = Parallax(
@@ -98,7 +98,9 @@ def _drift(network: OnlineNetwork, spec: Parallax, clip: str, looked_at: Sequenc
             error = restored - truth
             values = psnr(_bicubic(lr[0]), truth), psnr(restored, truth), error.mean(), _steps(error), _border(error)
             print(f"  {t:>20}" + "".join(f"{value:>14.2f}" for value in values))
-    print("  bias: mean error in 8-bit levels. steps: mean change of the error from pixel to pixel between squares of 4 x 4 over that within.")
+    print(
+        "  bias: mean error in 8-bit levels. steps: mean change of the error from pixel to pixel between squares of 4 x 4 over that within."
+    )
     print("  border: mean error in the outer 16 pixels over that inside.")
 
 
@@ -161,11 +163,12 @@ def _size(text: str) -> tuple[int, int]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="rdg_s_rdg")
     parser.add_argument("--lr", type=_size, default=(270, 480))
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--clips", nargs="+", default=list(CLIPS))
     options = parser.parse_args()
     try:
-        main(options.lr, options.frames, options.clips)
+        main(options.weights, options.lr, options.frames, options.clips)
     except VSRError as error:
         raise SystemExit(f"error: {error}") from error

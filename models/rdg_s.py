@@ -9,17 +9,17 @@ from torch import Tensor
 
 from models.parts import rdg
 from models.parts.registry import register
-from models.parts.weights import Published
+from models.parts.weights import Published, measured
 
 WEIGHTS = {
     "rdg_s_rdg": Published(
-        "https://github.com/sunny2109/RDG/raw/c60c5f5976b25d1d11ee44f5e33625da45e3b778/pretrained_models/RDG_Small.pth",
-        "rdg_small.pth",
+        "https://github.com/sunny2109/RDG/raw/c60c5f5976b25d1d11ee44f5e33625da45e3b778/pretrained_models/",
+        "RDG_Small.pth",
         "83e5ca5720edfff78913640c27dc111b42917b1c5c246500e5e172f361f70555",
         "Apache-2.0",
         "sunny2109/RDG, README.md",
         trained_on="rdg/rendered",
-        reported={"rdg/rendered": {"psnr": 29.37, "ssim": 0.8421}},
+        reported=measured(rdg__rendered=(29.37, 0.8421)),
     ),
 }
 

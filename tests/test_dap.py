@@ -200,4 +200,3 @@ def test_distillation_keeps_a_quarter_of_every_layer() -> None:
 def test_impossible_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**options)
-

@@ -43,7 +43,8 @@ def depthwise(x: np.ndarray, state: State, name: str) -> np.ndarray:
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     each = len(weight) // len(x)
     planes = [
-        convolve(x[i // each][None], {"one.weight": weight[i][None], "one.bias": bias[i][None]}, "one") for i in range(len(weight))
+        convolve(x[i // each][None], {"one.weight": weight[i][None], "one.bias": bias[i][None]}, "one")
+        for i in range(len(weight))
     ]
     return np.concatenate(planes)
 
@@ -122,9 +123,7 @@ def plain_rdg(clip: np.ndarray, buffers: Mapping[str, np.ndarray], state: State,
         for level, (skip, alpha, size) in enumerate(((half, "1", 2), (full, "0", 1))):
             x = convolve(stretch(x, *skip.shape[1:], corners=False), state, f"ups.{level}.conv")
             x = x + state[f"skip_alphas.{alpha}"][0] * skip
-            x = hidden[level + 1] = plain_decode(
-                x, guide, depth, hidden[level + 1], motion(size), state, f"decoders.{level}"
-            )
+            x = hidden[level + 1] = plain_decode(x, guide, depth, hidden[level + 1], motion(size), state, f"decoders.{level}")
         shown = convolve((x + first)[:, :height, :width], state, "UpSample.0")
         large = np.zeros((3, 4 * height, 4 * width))
         for channel in range(48):
@@ -142,7 +141,9 @@ def test_it_is_the_plain_one(variant: str) -> None:
     np.testing.assert_allclose(run(network, [clip, *priors])[0].numpy(), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("places", [[(0, i % 7 - 3) for i in range(16)], [(i % 3 - 1, i // 3 % 3 - 1) for i in range(11)], [(2, 0)] * 3])
+@pytest.mark.parametrize(
+    "places", [[(0, i % 7 - 3) for i in range(16)], [(i % 3 - 1, i // 3 % 3 - 1) for i in range(11)], [(2, 0)] * 3]
+)
 def test_shifts_are_a_deformable_convolution_of_constant_offsets(places: list[tuple[int, int]]) -> None:
     torch.manual_seed(0)
     layer, x = ShiftConv(places), torch.rand(2, len(places), 9, 11)

@@ -167,7 +167,9 @@ class DAP(OnlineNetwork):
         if samples > len(PLACES):
             raise ValueError(f"option 'samples' of {self.name} is {samples}: give at most {len(PLACES)}.")
         if pyramid and not offsets:
-            raise ValueError(f"{self.name} has the option 'pyramid', which is one of offsets, without 'offsets': set both or none.")
+            raise ValueError(
+                f"{self.name} has the option 'pyramid', which is one of offsets, without 'offsets': set both or none."
+            )
         self.channels = channels
         self.enc = Encoder(encoder_channels, levels)
         samples = samples if attention else 1

@@ -9,7 +9,6 @@ from typing import Any
 
 from pipelines import weights
 from pipelines.params import (
-    RENDERED,
     Choice,
     Dis,
     Experiment,
@@ -197,9 +196,9 @@ def _of(experiment: Experiment, training: Training | None) -> str:
 
 
 def recipes(params: Params) -> dict[str, str]:
-    """The tested degradations, step after step; one has none, but comes with the corpus."""
+    """The tested degradations, step after step; what has no recipe comes with its corpus."""
     tested = params.tests.degradations
-    return {name: "comes with the corpus" if name == RENDERED else ", then ".join(map(_step, params.recipes[name])) for name in tested}
+    return {name: ", then ".join(map(_step, params.recipes.get(name, []))) or "comes with the corpus" for name in tested}
 
 
 def _step(step: Step) -> str:

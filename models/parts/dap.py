@@ -146,6 +146,7 @@ class DAP(OnlineNetwork):
     """
 
     scale = 4
+    places: Tensor
 
     def __init__(
         self,

@@ -54,6 +54,8 @@ class ShiftConv(nn.Module):
         places: of every channel, how many pixels down and to the right.
     """
 
+    offset: Tensor
+
     def __init__(self, places: Sequence[Place]) -> None:
         super().__init__()
         layer = nn.Conv2d(len(places), len(places), 1)

@@ -429,6 +429,20 @@ def test_most_corpora_bring_no_small_clips(rendered: Path) -> None:
     assert sum(len(batch) for batch in lists) == 2  # type: ignore[arg-type]
 
 
+def test_clips_are_the_same_whether_small_ones_are_brought_or_not(tmp_path: Path) -> None:
+    parallax = {"kind": "parallax", "source": "in", "seed": 0, "height": 32, "width": 40, "frames": 2, "clips": {"test": 1}}
+    alone, beside = (
+        list_clips(params.Parallax(**parallax, rendered=small), tmp_path)[0]  # type: ignore[arg-type]
+        for small in (None, {"scale": 4})
+    )
+    for one, other in zip(Ingest()(alone), Ingest()(beside), strict=True):
+        if isinstance(one, list):
+            assert isinstance(other, list)
+            assert all(np.array_equal(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in a)
+        else:
+            assert one == other
+
+
 # ---------------------------------------------------------------- folders
 
 

@@ -70,6 +70,7 @@ def test_frame_differences_do_not_see_what_stands() -> None:
     assert value(truth + 0.3, truth, kind="frame_difference") == pytest.approx(0, abs=1e-6)
     flicker = 0.1 * torch.tensor([1.0, -1.0, 1.0, -1.0]).view(1, 4, 1, 1, 1)
     assert value(truth + flicker, truth, kind="frame_difference") == pytest.approx(0.2, abs=1e-6)
+    assert value(truth + flicker, truth, kind="frame_difference", squared=True) == pytest.approx(0.04, abs=1e-6)
     with pytest.raises(VSRError, match="restores one frame, and frame_difference"):
         term(models.create("edvr_m", channels=4, frames=3, groups=2, upsample_channels=4), kind="frame_difference")
 

@@ -42,6 +42,7 @@ SUB_PIXEL: Options = {"upsample_channels": 3}
 KEYFRAMES: Options = {"temporal_padding": 1, "keyframe_stride": 2, "extraction_blocks": 1, "groups": 2}
 PERCEPTRON: Options = {"hidden": 6}
 FRAMEWISE: Options = {"channels": 4, "blocks": 2}
+PYRAMID: Options = {"channels": 4, "encoder_channels": 4, "levels": 2, "samples": 2, "blocks": 1}
 
 TINY: dict[str, Options] = {
     "basicvsr": RECURRENT | SUB_PIXEL,
@@ -55,10 +56,14 @@ TINY: dict[str, Options] = {
     "basicvsr_plusplus_lte": SECOND_ORDER | PERCEPTRON,
     "basicvsr_plusplus_metasr": SECOND_ORDER | PERCEPTRON,
     "bicubic": {},
+    "dap_128": PYRAMID,
+    "dap_64": PYRAMID,
     "edvr_l": WINDOW | SUB_PIXEL,
     "edvr_m": WINDOW | SUB_PIXEL,
     "iconvsr": RECURRENT | KEYFRAMES | SUB_PIXEL,
     "safmn": FRAMEWISE,
+    "rdg": {"channels": 4},
+    "rdg_s": {"channels": 4},
     "seem_basicvsr": RECURRENT | SUB_PIXEL,
     "seem_edvr": WINDOW | SUB_PIXEL,
     "smfanet": FRAMEWISE,
@@ -96,6 +101,9 @@ def example(network: Network, height: int = 8, width: int = 12, frames: int = 3,
     frames = network.window or max(frames, network.min_frames)
     given = {"flow": 2 * torch.randn(count, frames, 4, height, width, dtype=torch.float64)}
     given |= {"masks": (torch.randint(0, 9, (count, frames, 1, height, width)) == torch.arange(PLANES)[:, None, None]).double()}
+    for name in ("motion", "normalised_depth", "normals", "normalised_albedo"):
+        planes = torch.rand(count, frames, KINDS[name].channels, height, width, dtype=torch.float64)
+        given[name] = 4 * planes - 2 if name == "motion" else 2 * planes - 1 if name == "normals" else planes
     clip = torch.rand(count, frames, 3, height, width, dtype=torch.float64)
     return [clip, *(given[prior] for prior in network.priors)]
 
@@ -320,6 +328,10 @@ def test_every_frame_counts_and_every_parameter_is_used(name: str) -> None:
     assert seen == [index == 1 or not alone for index in range(len(seen))]
     unused = [key for key, parameter in network.named_parameters() if parameter.grad is None]
     assert not unused and all(parameter.grad.isfinite().all() for parameter in network.parameters())  # type: ignore[union-attr]
+    (restored if network.window else restored[:, -1 if network.causal else 1]).square().mean().backward()
+    assert clip.grad is not None and clip.grad[0].flatten(1).any(1).all()
+    learning = {key: parameter.grad for key, parameter in network.named_parameters() if parameter.requires_grad}
+    assert not [key for key, gradient in learning.items() if gradient is None or not gradient.isfinite().all()]
 
 
 @pytest.mark.parametrize("base", ["bilinear", "bicubic"])

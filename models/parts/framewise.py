@@ -9,16 +9,15 @@ from torch import Tensor, nn
 
 from models.parts.base import BASES, enlarger
 from models.parts.blocks import in_parts
-from models.parts.registry import Network, misspelt
+from models.parts.online import OnlineNetwork, State
+from models.parts.registry import misspelt
 
 NO_BASE = "none"
 """The option `base` of a network whose last layer makes the frame, and not what is added to an enlarged one."""
 
 
-class FramewiseNetwork(Network):
-    """A network of single frames; a subclass defines `restore`."""
-
-    lookahead = 0
+class FramewiseNetwork(OnlineNetwork):
+    """A network of single frames, of which nothing is kept for the next; a subclass defines `restore`."""
 
     def restore(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, h, w) RGB in [0, 1] to (N, 3, sh, sw), unclipped."""
@@ -30,8 +29,8 @@ class FramewiseNetwork(Network):
             return in_parts(self.restore, clip)
         return in_parts(self.restore, clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
 
-    def step(self, frame: Tensor, state: tuple[()] | None = None) -> tuple[Tensor, tuple[()]]:
-        """A frame (N, 3, h, w) restored as it comes; nothing is kept of it for the next."""
+    def step(self, frame: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """See `OnlineNetwork`."""
         return self.restore(frame), ()
 
 

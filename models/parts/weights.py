@@ -17,7 +17,7 @@ class Published:
 
     Of a network that restores clips: `trained_on` says on what, `<corpus>/<degradation>` under the names that corpora and
     recipes have here; `differs` in what it is not the paper's; `reported` what its publishers measured with this very file,
-    by `<test set>/<degradation>` and metric (PSNR in dB and SSIM, on RGB for REDS4 and on luma elsewhere). `source` is where
+    by `<test set>/<degradation>` and metric (PSNR in dB and SSIM, on RGB for REDS4 and RDG's scenes, on luma elsewhere). `source` is where
     all this is said.
     """
 

@@ -103,9 +103,10 @@ class Fft(OfOutput):
 
 
 class FrameDifference(OfOutput):
-    """The mean absolute difference of what changes from frame to frame."""
+    """The mean absolute difference of what changes from frame to frame, or with `squared` the mean squared one."""
 
     kind: Literal["frame_difference"]
+    squared: bool = False
 
 
 class Perceptual(OfOutput):

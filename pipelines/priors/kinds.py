@@ -38,6 +38,7 @@ class Kind:
         ahead: channels that lead to the next frame.
         behind: those that lead to the previous one, in the same order; a kind that has these alone cannot be shown backwards.
         finish: from the stacked columns, (c, h, w), to (channels, h, w).
+        spread: whether values are brought to [0, 1] by the least and the greatest of the whole frame, whichever part is wanted.
     """
 
     columns: tuple[str, ...]
@@ -48,6 +49,7 @@ class Kind:
     ahead: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()
     finish: Callable[[np.ndarray], np.ndarray] = _as_they_are
+    spread: bool = False
 
 
 def mask_planes(masks: np.ndarray) -> np.ndarray:
@@ -84,6 +86,9 @@ KINDS: dict[str, Kind] = {
     "normals": Kind(("normals",), 3, vectors=((0, 1),)),
     # Reflectance in [0, 1].
     "albedo": Kind(("albedo",), 3, finish=_of_levels),
+    # The two as RDG sees them: from 0 to 1 in every frame, whatever is nearest or brightest there; 0 where all is the same.
+    "normalised_depth": Kind(("depth",), 1, axes="HW", spread=True),
+    "normalised_albedo": Kind(("albedo",), 3, spread=True),
 }
 """By the name that a network gives one in `priors` and takes it by as a keyword."""
 
@@ -115,8 +120,9 @@ def planes(kind: Kind, frame: Frame, rows: slice = WHOLE, columns: slice = WHOLE
     missing = [column for column in kind.columns if column not in frame]
     if missing:
         raise VSRError(f"the prior has no {' and no '.join(missing)}, only {', '.join(sorted(frame))}: choose one that has.")
-    stacked = [_channels_first(frame[column], kind.axes)[:, rows, columns] for column in kind.columns]
-    return kind.finish(stacked[0] if len(stacked) == 1 else np.concatenate(stacked)).astype(kind.dtype, copy=False)
+    parts = [_channels_first(frame[column], kind.axes) for column in kind.columns]
+    seen = [(_spread(part) if kind.spread else part)[:, rows, columns] for part in parts]
+    return kind.finish(seen[0] if len(seen) == 1 else np.concatenate(seen)).astype(kind.dtype, copy=False)
 
 
 def of_store(kind: Kind, store: Store, clip: str, index: int, rows: slice = WHOLE, columns: slice = WHOLE) -> np.ndarray:
@@ -188,6 +194,12 @@ def provenance(store: Store) -> dict[str, object] | None:
         # A rendered clip says beside which part of its HR frames it shows.
         return {key: value for key, value in clip.attributes.parameters.items() if key != "crop"}
     return None
+
+
+def _spread(whole: np.ndarray) -> np.ndarray:
+    """All of a frame, from its least value to its greatest as [0, 1]; 0 where the two are one."""
+    low, high = float(whole.min()), float(whole.max())
+    return (whole - low) / (high - low) if high > low else np.zeros(whole.shape)
 
 
 def _channels_first(array: np.ndarray, axes: str) -> np.ndarray:

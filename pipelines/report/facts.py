@@ -196,8 +196,9 @@ def _of(experiment: Experiment, training: Training | None) -> str:
 
 
 def recipes(params: Params) -> dict[str, str]:
-    """The tested degradations, step after step."""
-    return {name: ", then ".join(map(_step, params.recipes[name])) for name in params.tests.degradations}
+    """The tested degradations, step after step; what has no recipe comes with its corpus."""
+    tested = params.tests.degradations
+    return {name: ", then ".join(map(_step, params.recipes.get(name, []))) or "comes with the corpus" for name in tested}
 
 
 def _step(step: Step) -> str:

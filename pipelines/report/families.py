@@ -33,10 +33,10 @@ def families(recipes: Mapping[str, Sequence[BaseModel]], names: Sequence[str]) -
 
     Args:
         recipes: steps by the name of the degradation.
-        names: those that may be members.
+        names: those that may be members; what has no recipe, as it comes with its corpus, is none.
     """
     groups: dict[tuple[str, frozenset[tuple[str, Any]]], dict[float, str]] = defaultdict(dict)
-    for name in names:
+    for name in filter(recipes.__contains__, names):
         settings = dict(_settings([step.model_dump() for step in recipes[name]]))
         for key, value in settings.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

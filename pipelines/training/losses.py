@@ -37,12 +37,14 @@ def fft(restored: Tensor, truth: Tensor) -> Tensor:
     return difference.abs().mean()
 
 
-def frame_difference(restored: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute difference of what changes between neighbouring frames of clips (N, T, C, H, W), T at least 2.
+def frame_difference(restored: Tensor, truth: Tensor, squared: bool = False) -> Tensor:
+    """Mean absolute difference of what changes between neighbouring frames of clips (N, T, C, H, W), T at least 2, or the mean
+    squared one.
 
-    Yang et al., "Motion-Guided Latent Diffusion for Temporally Consistent Real-world Video Super-resolution", ECCV 2024, Sec. 3.4.
+    Yang et al., "Motion-Guided Latent Diffusion for Temporally Consistent Real-world Video Super-resolution", ECCV 2024, Sec. 3.4;
+    squared as RDG's authors have it (CVPR 2025).
     """
-    return F.l1_loss(restored.diff(dim=1), truth.diff(dim=1))
+    return (F.mse_loss if squared else F.l1_loss)(restored.diff(dim=1), truth.diff(dim=1))
 
 
 def endpoint_error(flow: Tensor, truth: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:

@@ -102,5 +102,5 @@ def _function(loss: params.Loss) -> Callable[[Tensor, Tensor], Tensor] | None:
         case params.Fft():
             return losses.fft
         case params.FrameDifference():
-            return losses.frame_difference
+            return lambda restored, truth: losses.frame_difference(restored, truth, loss.squared)
     return None

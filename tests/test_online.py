@@ -1,0 +1,44 @@
+"""Networks that restore a frame as soon as it is there: by steps, by clips, and whatever follows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_networks import RESTORING, example, run, small
+
+from models.parts.online import OnlineNetwork, State
+from models.parts.registry import kind
+
+torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
+
+ONLINE = [name for name in RESTORING if issubclass(kind(name), OnlineNetwork)]
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_a_clip_is_its_steps(name: str) -> None:
+    """Of one state that does not grow; nothing of an earlier clip is left in the network."""
+    network = small(name).float()
+    assert isinstance(network, OnlineNetwork) and network.causal
+    clip, *priors = (x.float() for x in example(network, 7, 9, frames=5, count=2))
+    expected = run(network, [clip, *priors])
+    state: State | None = None
+    sizes = []
+    for t in range(5):
+        now = {prior: planes[:, t] for prior, planes in zip(network.priors, priors, strict=True)}
+        with torch.no_grad():
+            restored, state = network.step(clip[:, t], state, **now)
+        assert state is not None and torch.allclose(restored, expected[:, t], atol=1e-6)
+        sizes.append(sum(part.numel() for part in state))
+    assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_what_follows_changes_nothing_and_what_was_changes_something(name: str) -> None:
+    network = small(name)
+    inputs = example(network, frames=4)
+    expected = run(network, inputs)
+    other = example(network, frames=4, seed=2)
+    later = [torch.cat([one[:, :2], two[:, 2:]], dim=1) for one, two in zip(inputs, other, strict=True)]
+    assert torch.equal(run(network, later)[:, :2], expected[:, :2])
+    earlier = [torch.cat([two[:, :1], one[:, 1:]], dim=1) for one, two in zip(inputs, other, strict=True)]
+    assert not torch.allclose(run(network, earlier)[:, 2], expected[:, 2], atol=1e-5)

@@ -21,13 +21,14 @@ def repro(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale and how long it will take.")] = False,
 ) -> None:
     """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
     from pipelines import params
     from pipelines.runtime.repro import repro as reproduce
 
     params.load()
-    if not reproduce(params.find().parent, jobs, targets or ()):
+    if not reproduce(params.find().parent, jobs, targets or (), dry):
         raise typer.Exit(1)
 
 

@@ -25,7 +25,6 @@ demo demo-all: $(READY)
 	$(BIN)/vsr repro --jobs 2 $(METHODS)
 	@$(BIN)/vsr report
 	@echo
-	@echo "Report:  report/index.html (open it in a browser)"
 	@echo "Runs:    make ui, then http://127.0.0.1:5000"
 	@$(if $(NEXT),echo $(NEXT))
 

@@ -182,7 +182,7 @@ def test_markdown_and_terminal_show_the_same_values(params: Params, results: Pat
     lines = [line for line in written.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {6}
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
-    console.print(formats.terminal(table))
+    console.print(formats.terminal(table, 200))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     for line, row in zip(lines[2:], table.rows, strict=True):
         for entry in (entry for place in row.places for entry in place.entries):
@@ -304,7 +304,7 @@ def test_cost_has_a_row_for_each_method(params: Params, results: Path) -> None:
         (0.012345, 3, "0.0123"),
         (1234.5, 4, "1,234"),
         (0.0, 3, "0"),
-        (9.996, 3, "10.00"),
+        (9.996, 3, "10.0"),
         (52987, 3, "52,987"),
     ],
 )

@@ -39,7 +39,7 @@ def report() -> None:
 
     root = params.find().parent
     page.publish(params.load(), root)
-    print(f"\nReport: {os.path.relpath(root / 'report' / 'index.html')}")
+    print(f"\nReport:  {os.path.relpath(root / 'report' / 'index.html')} (open it in a browser)")
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on this machine.")] = 5000) -> None:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -157,5 +157,5 @@ def terminal(found: Sequence[Answer], width: int) -> Group | Text:
     about = f"±: interval of {LEVEL:.0%} confidence, over the clips."
     about += f" A frame: seconds of the network, on {'; '.join(where)}." if where else ""
     corpus = f" on {corpora.pop()}" if len(corpora) == 1 else ""
-    lines = [Text(f"Which method is best{corpus}", style="bold"), drawn, *map(Text, textwrap.wrap(about, width))]
+    lines: list[RenderableType] = [Text(f"Which method is best{corpus}", style="bold"), drawn, *map(Text, textwrap.wrap(about, width))]
     return Group(*lines)

@@ -99,7 +99,7 @@ def test_it_fits_with_whole_names_and_only_what_was_run(params: Params, cells: l
     assert "edvr_m_bi" not in text and text.count("not run") == 0
     count = len(params.tested) - len(LONG) + sum(method not in params.tested for method in LONG)
     assert f"Not run: {count} methods of params.yaml" in text
-    assert "– seem_basicvsr_only_bi: not applicable: it enlarges 4 times" in text
+    assert "– seem_basicvsr_only_bi (not applicable: it enlarges 4 times)" in text
     assert ("SSIM: in a wider terminal" in text) == (width == 80) and ("GMAC" in text) == (width == 200)
     first = next(line for line in lines if line.startswith("bi_x2 "))
     assert "seem_basicvsr_only_bi" in first and "23.10" in first

@@ -157,5 +157,9 @@ def terminal(found: Sequence[Answer], width: int) -> Group | Text:
     about = f"±: interval of {LEVEL:.0%} confidence, over the clips."
     about += f" A frame: seconds of the network, on {'; '.join(where)}." if where else ""
     corpus = f" on {corpora.pop()}" if len(corpora) == 1 else ""
-    lines: list[RenderableType] = [Text(f"Which method is best{corpus}", style="bold"), drawn, *map(Text, textwrap.wrap(about, width))]
+    lines: list[RenderableType] = [
+        Text(f"Which method is best{corpus}", style="bold"),
+        drawn,
+        *map(Text, textwrap.wrap(about, width)),
+    ]
     return Group(*lines)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipelines.params import Params
 from pipelines.report import answer
-from pipelines.report.tables import Entry, Place, Row, Table, suite, tested_pairs
+from pipelines.report.tables import Entry, Place, Row, Table, named, suite, tested_pairs
 from pipelines.results import Cell
 
 
@@ -60,7 +60,7 @@ def markdown(table: Table) -> str:
         for metric in table.metrics
     ]
     rows = []
-    for row in table.rows:
+    for row in table.shown:
         cells = [escape(row.name) + notes(row.notes) + "".join(f"<br>{escape(said)}" for said in (row.detail, row.tag) if said)]
         for place in row.places:
             if place.missing:
@@ -70,6 +70,7 @@ def markdown(table: Table) -> str:
                 cells += [*texts[:-1], texts[-1] + notes(place.notes)]
         rows.append(cells)
     listed = [f"<sup>{number}</sup> {escape(note)}<br>" for number, note in enumerate(table.notes, 1)]
+    listed += [f"Not here: {escape(table.absent)}<br>"] if table.absent else []
     return "\n".join([grid(header, rows, len(header) - 1), *listed, ""] if listed else [grid(header, rows, len(header) - 1)])
 
 
@@ -80,7 +81,7 @@ def terminal(table: Table, width: int) -> Group:
     beside each other as fit.
     """
     heading = Text(table.title, style="bold")
-    rows = [row for row in table.rows if any(place.entries for place in row.places)]
+    rows = table.shown
     pairs = [index for index in range(len(table.pairs)) if any(row.places[index].entries for row in rows)]
     metrics = len(table.metrics)
     columns = _columns(table, rows, pairs, metrics)
@@ -97,8 +98,10 @@ def terminal(table: Table, width: int) -> Group:
         drawn.append(_drawn([columns[0], *rest[:count]]))
         rest = rest[count:]
     said = [f"[{number}] {table.notes[number - 1]}" for number in _notes_of(rows, pairs, metrics)]
-    said += _named((row.name, [row.tag]) for row in rows)
-    said += [f"– {line}" for line in _named((row.name, [row.places[index].missing for index in pairs]) for row in rows)]
+    said += filter(None, [named((row.name, [row.tag]) for row in rows)])
+    said += [
+        f"– {line}" for line in filter(None, [named((row.name, [row.places[index].missing for index in pairs]) for row in rows)])
+    ]
     if left := table.metrics[metrics:]:
         said.append(f"{', '.join(metric.label for metric in left)}: in a wider terminal, or in report.md.")
     return Group(heading, *drawn, *(Text(line, style="dim") for note in said for line in textwrap.wrap(note, width)))
@@ -162,15 +165,6 @@ def _notes_of(rows: Sequence[Row], pairs: Sequence[int], metrics: int) -> list[i
         found.update(row.notes, *(place.notes for place in places), *(entry.notes for entry in entries))
         found.update(*(entry.published.notes for entry in entries if entry.published))
     return sorted(found)
-
-
-def _named(said: Iterable[tuple[str, Iterable[str | None]]]) -> list[str]:
-    """What is said of methods, each text once, after the names of those that it is said of."""
-    names: dict[str, list[str]] = {}
-    for name, texts in said:
-        for text in dict.fromkeys(filter(None, texts)):
-            names.setdefault(text, []).append(name)
-    return [f"{', '.join(found)}: {text}" for text, found in names.items()]
 
 
 def show(params: Params, cells: Sequence[Cell], console: Console | None = None) -> None:

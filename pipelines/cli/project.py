@@ -68,8 +68,9 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen
 
 
 def doctor() -> None:
-    """Check what the pipeline needs of this machine, and say how to mend what is missing."""
-    from pipelines.runtime.doctor import examine
+    """Check what the pipeline needs of this machine, and say how to mend what is missing, or what to do next."""
+    from pipelines import params
+    from pipelines.runtime.doctor import examine, following
 
     healthy = True
     for check in examine():
@@ -78,6 +79,7 @@ def doctor() -> None:
         healthy &= mark != "NO"
     if not healthy:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
+    print(f"\nNext: {following(params.find().parent)}")
 
 
 def sources() -> None:

@@ -33,12 +33,12 @@ def repro(
 
 
 def report() -> None:
-    """Write the report from whatever results there are, and print its tables."""
+    """Write the report from whatever results there are, and print the answer and its tables."""
     from pipelines import params
-    from pipelines.report import page
+    from pipelines.report import formats, page
 
-    root = params.find().parent
-    page.publish(params.load(), root)
+    root, loaded = params.find().parent, params.load()
+    formats.show(loaded, page.publish(loaded, root))
     print(f"\nReport:  {os.path.relpath(root / 'report' / 'index.html')} (open it in a browser)")
 
 

@@ -28,7 +28,7 @@ Titled = tuple[str, str, Markup]
 
 
 def publish(params: Params, root: Path) -> list[Cell]:
-    """Write `report/` of the repository `root` from its `results/`, whole, and print the tables.
+    """Write `report/` of the repository `root` from its `results/`, whole.
 
     Returns:
         All results that there are.
@@ -38,9 +38,7 @@ def publish(params: Params, root: Path) -> list[Cell]:
     """
     with atomic_folder(root / "report") as out:
         write(params, root / "results", out, versions())
-    cells = load(root / "results")
-    formats.show(params, cells)
-    return cells
+    return load(root / "results")
 
 
 @dataclass(frozen=True)

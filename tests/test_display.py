@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pipelines.monitoring.progress import TrainingLog
 from pipelines.runtime import plan, repro
-from pipelines.runtime.display import Lines, Screen, share
+from pipelines.runtime.display import Lines, Running, Screen, share
 from pipelines.runtime.plan import Times, announced, duration, spoken
 from pipelines.runtime.progress import Progress
 
@@ -71,6 +71,9 @@ def test_lines_of_progress_are_known_by_those_who_print_them(capsys: pytest.Capt
     log.validated(2, {"psnr": 26.9}, {})
     log.log(8, {"loss": 0.5})
     assert [share(line) for line in said] == [1.0]
+    row = Running(0)
+    row.heard("step 301/600  loss 0.01234  psnr 26.861  2.1 steps/s  9:48 left", 10)  # it went on from step 300
+    assert (row.left(10, None), row.left(70, None), row.left(1000, None)) == (588, 528, 0)
     with Progress("degrade holidays bi_x4: a clip", 4) as progress:
         progress.clip()
     assert share(capsys.readouterr().err.strip()) == 0.25

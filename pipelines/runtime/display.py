@@ -27,6 +27,7 @@ MINUTE = 60.0
 CACHED = " is cached - skipping run"
 """What DVC says of a stage whose outputs it has from an earlier run: what that takes is not the stage's time."""
 _FAR = re.compile(r"(?:^|: )(?:step )?(\d+)/(\d+)(?: clips,|  loss)")
+_LEFT = re.compile(r"  (\d+):(\d\d) left$")
 
 
 def share(line: str) -> float | None:
@@ -37,15 +38,26 @@ def share(line: str) -> float | None:
 
 @dataclass
 class Running:
-    """A stage that runs: since when, how far it is, and the last line that it said."""
+    """A stage that runs: since when, how far it is, when it ends by its own words, and the last line that it said."""
 
     began: float
     share: float | None = None
+    ends: float | None = None
     said: str = ""
 
+    def heard(self, line: str, now: float) -> None:
+        """Take in a line that it says."""
+        self.said = line
+        if (found := share(line)) is not None:
+            self.share = found
+        if left := _LEFT.search(line):
+            self.ends = now + 60 * int(left[1]) + int(left[2])
+
     def left(self, now: float, expected: float | None) -> float | None:
-        """Seconds that it takes yet: by its own pace once it has one, else by what is expected of it."""
+        """Seconds that it takes yet: by its own words or its own pace once it has one, else by what is expected of it."""
         gone = now - self.began
+        if self.ends is not None:
+            return max(0.0, self.ends - now)
         if self.share:
             return gone * (1 - self.share) / self.share
         return None if expected is None else max(0.0, expected - gone)
@@ -95,9 +107,8 @@ class Lines:
     def say(self, stage: str, line: str) -> None:
         """A running stage has said something."""
         with self._lock:
-            row = self._running[stage]
             self._print_held(stage)
-            row.share, row.said = share(line) if share(line) is not None else row.share, line
+            self._running[stage].heard(line, self._clock())
 
     def end(self, stage: str, well: bool) -> None:
         """A stage has ended, well or not."""
@@ -161,9 +172,15 @@ class Screen(Lines):
     """A table of the stages that run, redrawn in its place; those that end leave a line each above it."""
 
     def __init__(
-        self, graph: Graph, todo: set[str], times: Times, jobs: int, console: Console, **options: Callable[[], float]
+        self,
+        graph: Graph,
+        todo: set[str],
+        times: Times,
+        jobs: int,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(graph, todo, times, jobs, **options)  # type: ignore[arg-type]
+        super().__init__(graph, todo, times, jobs, clock=clock)
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
 

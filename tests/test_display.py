@@ -186,7 +186,7 @@ def test_what_is_stale_is_said_with_its_methods_and_its_time(tmp_path: Path) -> 
         "6 stages are stale: 1 adopt, 1 train, 2 restore, 1 score, 1 report.",
         "Trained and tested: basicvsr_plusplus_metasr.",
         "Tested: bicubic.",
-        "More than 11 min by the last times, 1 of them guessed from others of their kind; nothing is known of 3, whose kind never ran here.",
+        "More than 11 min by the last times; not run here yet, so taken as others of their kind: 1; of a kind that never ran here, so not counted: 3.",
     ]
     assert announced(graph, {"report"}, times, 2) == ["1 stage is stale: 1 report.", "About 3 s by the last times."]
 

@@ -102,5 +102,5 @@ def _how_long(graph: Graph, todo: set[str], times: Times, jobs: int) -> str:
         return "How long it takes is not known: no such stage ran here yet."
     new, guessed = len(todo) - len(seconds), sum(not times.known(stage) for stage in seconds)
     said = f"{'More than' if new else 'About'} {spoken(duration(graph, seconds, jobs))} by the last times"
-    said += f", {guessed} of them guessed from others of their kind" if guessed else ""
-    return said + (f"; nothing is known of {new}, whose kind never ran here." if new else ".")
+    said += f"; not run here yet, so taken as others of their kind: {guessed}" if guessed else ""
+    return said + (f"; of a kind that never ran here, so not counted: {new}." if new else ".")

@@ -27,7 +27,7 @@ from models.parts.resize import imresize_to
 from models.parts.warp import flow_warp
 from models.seem import SEEM
 from pipelines.priors.kinds import KINDS
-from pipelines.restoring.cost import SHORT, _count, cost
+from pipelines.restoring.cost import cost
 from pipelines.restoring.restore import neighbours
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other
@@ -177,14 +177,7 @@ def test_it_can_be_counted_without_being_computed(name: str) -> None:
         network = models.create(name, **TINY[name])
         inputs = [x.float() for x in example(network, 12, 16)]
     assert run(network, inputs).shape == expected_shape(network, inputs[0])
-    frames = max(SHORT, network.min_frames) + 2 * network.period + 1  # extrapolated from two shorter clips, or from a window
-    found = cost(network, 12, 16, frames=frames)
-    length = network.window or frames
-    total, deform = _count(network, length, 12, 16)
-    assert found["gmacs"] * 2e9 == pytest.approx(total / length * (network.window or 1), rel=1e-12)
-    assert (found["gmacs"] - found["gmacs_without_deform"]) * 2e9 == pytest.approx(
-        deform / length * (network.window or 1), abs=0.1
-    )
+    found = cost(network, 12, 16, frames=max(3, network.min_frames))
     assert found["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert 0 <= found["gmacs_without_deform"] <= found["gmacs"] and (found["gmacs"] > 0 or name == "bicubic")
 

@@ -15,7 +15,7 @@ from models.parts.deform import ModulatedDeformConv
 from pipelines.errors import VSRError
 from pipelines.priors import kinds
 
-SHORT = 3
+SHORT = 4
 """Frames of a clip that is long enough for the next ones to cost the same: more than any network looks back."""
 
 

@@ -136,7 +136,9 @@ def _highlight(found: Sequence[answer.Answer], cells: Sequence[Cell]) -> picture
     first, known = found[0], tables.find(cells)
     shown = dict.fromkeys((first.reference, first.second.method, first.best.method))
     keys = [(method, first.pair.corpus, first.pair.degradation) for method in shown]
-    return pictures.highlight(first.pair, [known[key] for key in keys if key in known and known[key].applicable])
+    return pictures.highlight(
+        first.pair, [known[key] for key in keys if key in known and first.pair.protocol in known[key].protocols]
+    )
 
 
 def _write(path: Path, text: str) -> None:

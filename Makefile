@@ -19,13 +19,14 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: METHODS := $(DEMO)
+demo: NEXT := "More:    dvc repro or make demo-all train every other method too; vsr repro --dry says which, and how long it takes"
 demo-all: METHODS :=
 demo demo-all: $(READY)
 	$(BIN)/vsr repro --jobs 2 $(METHODS)
 	@$(BIN)/vsr report
 	@echo
-	@echo "Report:  report/index.html (open it in a browser)"
 	@echo "Runs:    make ui, then http://127.0.0.1:5000"
+	@$(if $(NEXT),echo $(NEXT))
 
 test: $(READY)
 	$(BIN)/ruff check .

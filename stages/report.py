@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipelines.report import page
+from pipelines.report import answer, page, tables
 from pipelines.runtime import tracking
 from pipelines.runtime.lineage import verify_outputs
 from stages import tracked
@@ -18,6 +18,8 @@ def report(arguments: Namespace) -> None:
     cells = page.publish(loaded, ROOT)
     verify_outputs(stage)
     tracked.report(ROOT / "report", cells, loaded)
+    found = answer.answers(tables.tested_pairs(loaded), list(loaded.tested), cells)
+    print(f"report: {answer.sentence(found)} `vsr report` prints the tables." if found else "report: nothing to compare yet.")
     end(stage)
 
 

@@ -46,9 +46,9 @@ def run(arguments: Namespace) -> None:
     values = [value for one in scored for score in one.scores for value in score.measured]
     verify(stage)
     results.write(out, found, values, {one.clip: one.pictures for one in scored})
-    print(f"{label}: {_shown(found.lead)} ({found.lead_protocol}, {len(clips)} clips)")
     for metric, reason in skipped.items():
         print(f"{label}: skipped {metric}, {reason}")
+    print(f"{label}: {_shown(found.lead)} ({found.lead_protocol}, {len(clips)} clips)")
     from stages import tracked  # MLflow takes seconds to import
 
     tracked.scores(stage, found, out, loaded)

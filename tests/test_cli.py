@@ -38,6 +38,12 @@ def test_help_is_quick_to_load() -> None:
         assert command in shown.stdout
 
 
+def test_a_shell_completes_commands() -> None:
+    asked = {"_VSR_COMPLETE": "complete_bash", "COMP_WORDS": "vsr re", "COMP_CWORD": "1"}
+    shown = subprocess.run([VSR], capture_output=True, text=True, check=True, env={**os.environ, **asked})
+    assert shown.stdout.split() == ["repro", "report", "restore"]
+
+
 @pytest.mark.parametrize(
     "command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"]
 )

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import choices
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -238,12 +239,19 @@ def test_doctor(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_x2
     assert "--  weights: VSR_WEIGHTS is not set" in done.out
 
 
-def test_doctor_fails_for_what_is_needed_alone(vsr: Vsr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_for_what_is_needed_alone_and_ends_with_what_is_next(
+    vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipelines.runtime import doctor
 
     monkeypatch.setattr(doctor, "examine", lambda: iter([Check("a", True, "x"), Check("b", False, "y", needed=False)]))
+    choices.put(tmp_path, choices.shipped())
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     done = vsr("doctor")
-    assert (done.code, done.out) == (0, "ok  a: x\n--  b: y\n")
+    assert done.code == 0 and done.out.startswith("ok  a: x\n--  b: y\n\nNext: `make demo` compares")
+    (tmp_path / "results").mkdir()
+    assert "\nNext: `vsr repro --dry` says what is stale" in vsr("doctor").out
     monkeypatch.setattr(doctor, "examine", lambda: iter([Check("a", False, "x"), Check("b", True, "y")]))
     done = vsr("doctor")
     assert (done.code, done.out) == (1, "NO  a: x\nok  b: y\n") and done.err.startswith("error: what is marked NO")

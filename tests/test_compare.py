@@ -288,7 +288,7 @@ def compared(root: Path, vsr: Vsr, monkeypatch: pytest.MonkeyPatch) -> Vsr:
 
 def test_the_command_prints_a_table_json_and_csv(compared: Vsr) -> None:
     shown = compared("bicubic", "basicvsr_bi").out
-    assert "parallax · bi_x4 (y), differences from bicubic" in shown and "better" in shown
+    assert "Which method is best on parallax" in shown and "differences from bicubic" in shown and "better" in shown
     found = json.loads(compared("bicubic", "basicvsr_bi", "--metrics", "psnr", "--json").out)
     assert [(row["method"], row["metric"]) for row in found] == [("bicubic", "psnr"), ("basicvsr_bi", "psnr")]
     rows = list(csv.DictReader(io.StringIO(compared("bicubic", "basicvsr_bi", "--metrics", "psnr", "--csv").out)))

@@ -270,7 +270,7 @@ def test_all_controls_are_reached_by_tab(opened: Open) -> None:
 
 def test_without_scripts_the_pictures_are_there(opened: Open) -> None:
     shown = opened(java_script_enabled=False)
-    tiles = shown.locator("details[open] .lens img")
+    tiles = shown.locator("details[open] > .viewer .lens img")
     assert tiles.count() == 5 * len(DEGRADATIONS) * 2
     box = shown.locator(".lens").first.bounding_box()
     image = tiles.first.bounding_box()

@@ -26,7 +26,7 @@ from rich.console import Console
 from pipelines import results as reading
 from pipelines.errors import VSRError
 from pipelines.params import ROOT, Params, Raft, Sam
-from pipelines.report import charts, facts, families, formats, overview, page, pictures, tables
+from pipelines.report import answer, charts, facts, families, formats, overview, page, pictures, tables
 from pipelines.report.versions import versions
 
 
@@ -100,7 +100,7 @@ def test_a_cell_without_values_says_why(params: Params, results: Path, tmp_path:
 
 def test_a_report_of_nothing_says_so(params: Params, tmp_path: Path) -> None:
     _, text = _page(params, tmp_path / "results", tmp_path / "out")
-    assert text.count("not run") >= 6
+    assert "Not run: 3 methods of params.yaml" in text and "Nothing of it was run" in text and "<tr data-method" not in text
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 0
 
 
@@ -128,7 +128,9 @@ def test_methods_of_every_kind_are_shown_where_they_are_tested(tmp_path: Path) -
     assert rows["seem"].tag == "profile small; masks by felzenszwalb, not by SAM"
     _, text = _page(chosen, root, tmp_path / "out")
     for said in (
-        "Not here: basicvsr_crf25 (not run); later (not run).",
+        "Not run: 2 methods of params.yaml",
+        "Not here: later (not run).",
+        "Not here: basicvsr_bi (not applicable: it enlarges 4 times); seem (not run).",
         "it guides seem",
         "parallax · bi_x4 · guided by segments",
         "parallax · one network for all scales of 1 to 4",
@@ -182,7 +184,7 @@ def test_markdown_and_terminal_show_the_same_values(params: Params, results: Pat
     lines = [line for line in written.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {6}
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
-    console.print(formats.terminal(table))
+    console.print(formats.terminal(table, 200))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     for line, row in zip(lines[2:], table.rows, strict=True):
         for entry in (entry for place in row.places for entry in place.entries):
@@ -214,7 +216,7 @@ def test_the_pages_numbers_are_the_csvs(params: Params, results: Path, tmp_path:
                 assert float(about["data-value"]) == float(shown.get("value", "nan")) == expected
                 assert shown.text == tables.heading(about["data-metric"]).write(expected)
                 seen += 1
-    assert seen == 3 * 2 * 2 + 2 * 2 * (len(CLIPS) + 1) * 3 * 2 + 2 * 2 * 3 * 2
+    assert seen == 2 * 2 + 3 * 2 * 2 + 2 * 2 * (len(CLIPS) + 1) * 3 * 2 + 2 * 2 * 3 * 2
     tiles = list(root.iterfind(".//div[@class='tiles']//data"))
     assert len(tiles) == 2 * len(CLIPS) * 3
     assert {float(found.get("value", "nan")) for found in tiles} <= set(value)
@@ -285,6 +287,36 @@ def test_stand_ins_and_starts_are_said_openly(params: Params, results: Path, tmp
     assert "published parameters spynet_published" in text
 
 
+def test_the_page_begins_with_the_answer(params: Params, results: Path, tmp_path: Path) -> None:
+    root, text = _page(params, results, tmp_path)
+    cells = reading.load(results)
+    said = answer.sentence(answer.answers(tables.tested_pairs(params), list(params.tested), cells))
+    assert "".join(root.find(".//p[@id='answer']").itertext()) == said  # type: ignore[union-attr]
+    assert said in (tmp_path / "report.md").read_text()
+    assert text.index(said) < text.index('class="answer"') < text.index('class="suite"')
+    labels = [found.text for found in root.iterfind(".//div[@class='crops']//b")]
+    first = answer.answers(tables.tested_pairs(params), list(params.tested), cells)[0]
+    assert labels == [*dict.fromkeys(("bicubic", first.second.method, first.best.method)), "truth"]
+
+
+def test_legends_and_rows_are_of_what_was_run(params: Params, results: Path, tmp_path: Path) -> None:
+    shutil.rmtree(results / "basicvsr_crf25")
+    shutil.rmtree(results / "basicvsr_bi" / "parallax" / "crf25_x4")
+    root, text = _page(params, results, tmp_path)
+    legends = [
+        ["".join(item.itertext()).split()[-1] for item in found.iter("li")] for found in root.iterfind(".//ul[@class='legend']")
+    ]
+    assert legends == [["bicubic", "basicvsr_bi"], ["bicubic", "basicvsr_bi"], ["bicubic"]]
+    assert 'data-method="basicvsr_crf25"' not in text and "Not here: basicvsr_crf25 (not run)." in text
+    assert "Not run: the method basicvsr_crf25 of params.yaml" in text
+
+
+def test_what_stands_between_backticks_is_code(params: Params, results: Path, tmp_path: Path) -> None:
+    fabricated.change(results, "basicvsr_bi", "bi_x4", notes=["run `make <demo>` again"])
+    root, _ = _page(params, results, tmp_path)
+    assert "make <demo>" in {found.text for found in root.iter("code")}
+
+
 # ---------------------------------------------------------------- cost
 
 
@@ -304,7 +336,7 @@ def test_cost_has_a_row_for_each_method(params: Params, results: Path) -> None:
         (0.012345, 3, "0.0123"),
         (1234.5, 4, "1,234"),
         (0.0, 3, "0"),
-        (9.996, 3, "10.00"),
+        (9.996, 3, "10.0"),
         (52987, 3, "52,987"),
     ],
 )

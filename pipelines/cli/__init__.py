@@ -30,7 +30,6 @@ def _run() -> None:
     app = typer.Typer(
         help="Video super-resolution: degrade, restore, score, and reproduce the comparison of params.yaml.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor, sources):  # as the help lists them

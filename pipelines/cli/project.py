@@ -21,24 +21,25 @@ def repro(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale and how long it will take.")] = False,
 ) -> None:
     """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
     from pipelines import params
     from pipelines.runtime.repro import repro as reproduce
 
     suites = [*params.load().suites.values()]
-    if not reproduce(params.find().parent, jobs, targets or (), suites):
+    if not reproduce(params.find().parent, jobs, targets or (), suites, dry):
         raise typer.Exit(1)
 
 
 def report() -> None:
-    """Write the report from whatever results there are, and print its tables."""
+    """Write the report from whatever results there are, and print the answer and its tables."""
     from pipelines import params
-    from pipelines.report import page
+    from pipelines.report import formats, page
 
-    root = params.find().parent
-    page.publish(params.load(), root)
-    print(f"\nReport: {os.path.relpath(root / 'report' / 'index.html')}")
+    root, loaded = params.find().parent, params.load()
+    formats.show(loaded, page.publish(loaded, root))
+    print(f"\nReport:  {os.path.relpath(root / 'report' / 'index.html')} (open it in a browser)")
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen on this machine.")] = 5000) -> None:
@@ -67,8 +68,9 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen
 
 
 def doctor() -> None:
-    """Check what the pipeline needs of this machine, and say how to mend what is missing."""
-    from pipelines.runtime.doctor import examine
+    """Check what the pipeline needs of this machine, and say how to mend what is missing, or what to do next."""
+    from pipelines import params
+    from pipelines.runtime.doctor import examine, following
 
     healthy = True
     for check in examine():
@@ -77,6 +79,7 @@ def doctor() -> None:
         healthy &= mark != "NO"
     if not healthy:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
+    print(f"\nNext: {following(params.find().parent)}")
 
 
 def sources() -> None:

@@ -82,13 +82,15 @@ def compare(
     from rich.console import Console
 
     from pipelines import params, results
+    from pipelines.report import answer
     from pipelines.report import compare as comparing
 
     if as_json and as_csv:
         raise VSRError("--json and --csv do not go together: choose one.")
+    cells = results.load(params.find().parent / "results")
     found = comparing.compare(
         params.load(),
-        results.load(params.find().parent / "results"),
+        cells,
         runs,
         [name.strip() for name in metrics.split(",")],
         corpora=corpus or (),
@@ -100,8 +102,11 @@ def compare(
     elif as_csv:
         print(comparing.as_csv(found), end="")
     else:
+        console = Console()
+        pairs, leading = [one.pair for one in found], found[0].metrics[0].name
+        console.print(answer.terminal(answer.answers(pairs, runs, cells, leading, runs[0]), console.width))
         for one in found:
-            Console().print(comparing.terminal(one))
+            console.print(comparing.terminal(one))
 
 
 def _protocol(name: str | None, channel: str | None, crop: int | None, skip: int | None) -> Any:

@@ -240,7 +240,7 @@ def terminal(compared: Comparison) -> Table:
     drawn = Table(
         title=Text(f"{pair.label} ({pair.protocol}), differences from {reference}"), title_justify="left", caption_justify="left"
     )
-    drawn.add_column("method", overflow="fold")
+    drawn.add_column("method", no_wrap=True)
     for metric in compared.metrics:
         drawn.add_column(
             Text(f"{metric.label} {metric.arrow}" + (f"\n{metric.unit}" if metric.unit else "")), justify="right", overflow="fold"

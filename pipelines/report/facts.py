@@ -109,8 +109,18 @@ def significant(value: float, digits: int = 3) -> str:
     """A positive number to so many significant digits, without an exponent: 376.7, 0.0123, 1,234."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of what it is rounded to
+    return f"{value:,.{max(0, digits - 1 - exponent)}f}"
+
+
+def human(value: float) -> str:
+    """A number as a person writes it: two digits, or all before the point: 0.23, 4.3, 377, 1,234."""
+    return f"{value:,.0f}" if abs(value) >= 99.5 else significant(value, 2)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person writes it: 0.23 s, 12 ms."""
+    return f"{human(seconds)} s" if seconds >= 0.0995 or seconds == 0 else f"{human(1000 * seconds)} ms"
 
 
 def priors(params: Params) -> list[Prior]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipelines.atomic import atomic_folder
 from pipelines.params import Params
-from pipelines.report import charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
+from pipelines.report import answer, charts, dvc_metrics, facts, families, formats, overview, pictures, statistics, tables
 from pipelines.report.versions import versions
 from pipelines.results import Cell, load
 
@@ -27,7 +28,7 @@ Titled = tuple[str, str, Markup]
 
 
 def publish(params: Params, root: Path) -> list[Cell]:
-    """Write `report/` of the repository `root` from its `results/`, whole, and print the tables.
+    """Write `report/` of the repository `root` from its `results/`, whole.
 
     Returns:
         All results that there are.
@@ -37,9 +38,7 @@ def publish(params: Params, root: Path) -> list[Cell]:
     """
     with atomic_folder(root / "report") as out:
         write(params, root / "results", out, versions())
-    cells = load(root / "results")
-    formats.show(params, cells)
-    return cells
+    return load(root / "results")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Shown:
 
     anchor: str
     pair: tables.Pair
-    missing: dict[str, str]
+    missing: str
+    styles: list[charts.Series]
     album: pictures.Album
     overviews: list[overview.Overview]
     tables: list[tables.ClipTable]
@@ -82,21 +82,30 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["typeset"] = _typeset
+    found = answer.answers(pairs, methods, cells)
+    costly = _costly(tested, styles)
     script = environment.get_template("viewer.js.j2").render()
     content = {
         "about": ABOUT,
+        "answers": found,
+        "sentence": answer.sentence(found) if found else "",
+        "gained": answer.gained,
+        "highlight": _highlight(found, cells),
+        "unrun": answer.missing(params, cells),
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "suites": [tables.suite(params, key, cells) for key in params.suites],
         "psnr": tables.heading("psnr"),
-        "room": {"pictures": pictures.PICTURES // 1_000_000, "videos": pictures.VIDEOS // 1_000_000},
-        "costly": _costly(tested, styles),
+        "room": {"pictures": pictures.PICTURES // 1_000_000, "videos": pictures.VIDEOS // 1_000_000, "filmed": pictures.FILMED},
+        "costly": costly,
+        "leading": _leading(found, costly),
         "robust": _robust(params, cells, styles),
         "shown": [
-            _shown(f"pair-{index}", params, pair, found, cells, styles, album)
-            for index, ((pair, found), album) in enumerate(zip(tested, pictures.albums(tested), strict=True))
+            _shown(f"pair-{index}", params, pair, on_pair, cells, styles, album)
+            for index, ((pair, on_pair), album) in enumerate(zip(tested, pictures.albums(tested), strict=True))
         ],
-        "styles": styles,
+        "styles": [one for one in styles if any(cell.method == one.method and cell.applicable for cell in cells)],
         "elsewhere": facts.elsewhere(params, methods, cells),
         "costs": facts.costs(methods, cells),
         "priors": facts.priors(params),
@@ -105,13 +114,31 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         "recipes": facts.recipes(params),
         "versions": versions,
         "inputs": facts.inputs(cells),
-        "significant": facts.significant,
+        "human": facts.human,
+        "duration": facts.duration,
     }
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "index.html", environment.get_template("page.html.j2").render(content))
     _write(out / "report.md", _markdown(params, cells, versions))
     _write(out / "results.csv", overview.csv(params, pairs, methods, cells))
     dvc_metrics.write(cells, params, out / "dvc")
+
+
+def _typeset(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _highlight(found: Sequence[answer.Answer], cells: Sequence[Cell]) -> pictures.Highlight | None:
+    """Of the first pair: the reference, the second and the best."""
+    if not found:
+        return None
+    first, known = found[0], tables.find(cells)
+    shown = dict.fromkeys((first.reference, first.second.method, first.best.method))
+    keys = [(method, first.pair.corpus, first.pair.degradation) for method in shown]
+    return pictures.highlight(
+        first.pair, [known[key] for key in keys if key in known and first.pair.protocol in known[key].protocols]
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -132,6 +159,12 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
         for cost, said in (("seconds", "latency"), ("parameters", "parameters"))
     ]
     return [made for each in drawn if (made := _made(each))]
+
+
+def _leading(found: Sequence[answer.Answer], costly: list[list[Titled]]) -> Titled | None:
+    """Of the first pair that is answered, the chart of quality against the first cost, taken from those that stand further below."""
+    place = next((i for i, each in enumerate(costly[0]) if found and each[0] == found[0].pair.label), None) if costly else None
+    return None if place is None else costly[0].pop(place)
 
 
 def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Series]) -> list[Titled]:
@@ -170,6 +203,7 @@ def _shown(
         anchor,
         pair,
         tables.missing(params, pair, cells),
+        [one for one in styles if one.method in frames],
         album,
         overview.overviews(pair, methods, found, statistics.replicates(params)),
         tables.clip_tables(pair, methods, found, tables.shown_metrics(params, pair)),
@@ -179,7 +213,10 @@ def _shown(
 
 def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -> str:
     text, grid = formats.escape, formats.grid
-    parts = ["# Video super-resolution report\n", ABOUT + "\n"]
+    answers = answer.answers(tables.tested_pairs(params), list(params.tested), cells)
+    said = [answer.sentence(answers)] if answers else []
+    parts = ["# Video super-resolution report\n", ABOUT + "\n", *(text(line) + "\n" for line in said)]
+    parts += [text(line) + "\n" for line in filter(None, [answer.missing(params, cells)])]
     for key in params.suites:
         found = tables.suite(params, key, cells)
         parts += [
@@ -225,11 +262,11 @@ def _costs(params: Params, cells: Sequence[Cell]) -> str:
             text(row.method),
             f"{row.cost.lr[1]} × {row.cost.lr[0]}",
             f"{row.cost.parameters:,}",
-            facts.significant(row.cost.gmacs, 4),
-            facts.significant(row.cost.gmacs_without_deform, 4),
-            facts.significant(row.timing.seconds_per_frame),
-            facts.significant(row.timing.throughput),
-            facts.significant(row.timing.delay),
+            facts.human(row.cost.gmacs),
+            facts.human(row.cost.gmacs_without_deform),
+            facts.duration(row.timing.seconds_per_frame),
+            facts.human(row.timing.throughput),
+            facts.duration(row.timing.delay),
             text(row.timing.place),
         ]
         for row in facts.costs(list(params.tested), cells)
@@ -240,9 +277,9 @@ def _costs(params: Params, cells: Sequence[Cell]) -> str:
         "parameters",
         "GMAC per frame",
         "GMAC without deformable convolution",
-        "seconds per frame",
+        "time per frame",
         "frames per second, disk to disk",
-        "seconds of delay",
+        "delay",
         "on",
     ]
     return formats.grid(header, rows)

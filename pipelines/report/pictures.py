@@ -23,10 +23,12 @@ CLIPS = 4  # of a pair that are shown
 STEP = 8  # windows begin on this grid, so that whole LR pixels are shown at the usual scales
 REGION = (384, 512)  # height and width of what is kept of a larger frame
 
-PICTURES = 24_000_000
+PICTURES = 16_000_000
 """Bytes that all pictures of the page may take together, as they stand in it."""
-VIDEOS = 12_000_000
+VIDEOS = 6_000_000
 """Likewise all videos."""
+FILMED = 2
+"""Clips of a pair whose videos are shown."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def albums(shown: Sequence[tuple[Pair, Sequence[Cell]]], pictures: int = PICTURE
                 continue
             clip = names[place]
             folders = {one[clip]: cell for cell, one in zip(cells, found, strict=True) if clip in one}
-            viewer, room = _viewer(pair, clip, folders, videos)
+            viewer, room = _viewer(pair, clip, folders, videos, place < FILMED)
             weight = len(viewer.whole) + sum(len(tile.source) for tile in (*viewer.tiles, *viewer.profiles))
             if weight > pictures:
                 album.left_out.append(clip)
@@ -96,6 +98,42 @@ def albums(shown: Sequence[tuple[Pair, Sequence[Cell]]], pictures: int = PICTURE
     return made
 
 
+@dataclass(frozen=True)
+class Highlight:
+    """The same window of a few methods' frames and of the truth, where they differ most."""
+
+    clip: str
+    tiles: tuple[Tile, ...]
+
+
+def highlight(pair: Pair, cells: Sequence[Cell]) -> Highlight | None:
+    """That of the clip on whose PSNR, by the protocol of the pair, these results are furthest apart; None without pictures.
+
+    Raises:
+        VSRError: a sample is damaged or has another size than the truth.
+    """
+    samples = [cell.samples() for cell in cells]
+    scores = [cell.protocols[pair.protocol].clips for cell in cells]
+    apart = {}
+    for clip in sorted(set.intersection(*(set(one) for one in samples))):
+        values = [one[clip].metrics["psnr"] for one in scores if clip in one and "psnr" in one[clip].metrics]
+        if len(values) == len(cells):
+            apart[clip] = max(values) - min(values)
+    if not apart:
+        return None
+    clip = max(apart, key=lambda clip: apart[clip])
+    truth = _read(samples[0][clip] / "truth.png")
+    frames = [_read(one[clip] / "restored.png", truth.shape) for one in samples]
+    side = crop_side(*truth.shape[:2])
+    top, left = busiest_window([truth, *frames], side)
+    window = np.s_[top : top + side, left : left + side]
+    tiles = [
+        Tile(cell.method, _lossless(frame[window]), one[clip].metrics["psnr"])
+        for cell, frame, one in zip(cells, frames, scores, strict=True)
+    ]
+    return Highlight(clip, (*tiles, Tile("truth", _lossless(truth[window]))))
+
+
 def few(names: Sequence[str], count: int = CLIPS) -> list[str]:
     """At most `count` of the names, evenly spread, first and last among them."""
     if len(names) <= count:
@@ -103,8 +141,8 @@ def few(names: Sequence[str], count: int = CLIPS) -> list[str]:
     return [names[round(index * (len(names) - 1) / (count - 1))] for index in range(count)]
 
 
-def _viewer(pair: Pair, clip: str, samples: Mapping[Path, Cell], room: int) -> tuple[Viewer, int]:
-    """The viewer of a clip, and what it leaves of `room` bytes for videos."""
+def _viewer(pair: Pair, clip: str, samples: Mapping[Path, Cell], room: int, filmed: bool) -> tuple[Viewer, int]:
+    """The viewer of a clip, with its videos if it is `filmed`, and what it leaves of `room` bytes for videos."""
     folders, cells = list(samples), list(samples.values())
     truth = _read(folders[0] / "truth.png")
     frames: list[tuple[str, Picture, float | None]] = []
@@ -122,7 +160,7 @@ def _viewer(pair: Pair, clip: str, samples: Mapping[Path, Cell], room: int) -> t
     frames = [("LR", lr, None), *frames, ("truth", truth, None)]
     videos, without = [], []
     for folder, cell in samples.items():
-        if (folder / "clip.mp4").is_file():
+        if filmed and (folder / "clip.mp4").is_file():
             source = _data("video/mp4", (folder / "clip.mp4").read_bytes())
             if len(source) > room:
                 without.append(cell.method)
@@ -134,7 +172,7 @@ def _viewer(pair: Pair, clip: str, samples: Mapping[Path, Cell], room: int) -> t
         _thumbnail(truth[rows, columns]),
         (columns.stop - columns.start, rows.stop - rows.start),
         (left - columns.start, top - rows.start, side),
-        tuple(Tile(label, _png(picture[rows, columns]), psnr) for label, picture, psnr in frames),
+        tuple(Tile(label, _lossless(picture[rows, columns]), psnr) for label, picture, psnr in frames),
         tuple(_profiles(samples)),
         tuple(videos),
         tuple(without),
@@ -146,9 +184,9 @@ def _profiles(samples: Mapping[Path, Cell]) -> Iterator[Tile]:
     """The x-t slices that were kept, those of the methods and then that of the truth."""
     found = [(folder, cell) for folder, cell in samples.items() if (folder / "profile.png").is_file()]
     for folder, cell in found:
-        yield Tile(cell.method, _png(_read(folder / "profile.png")))
+        yield Tile(cell.method, _lossless(_read(folder / "profile.png")))
     if found:
-        yield Tile("truth", _png(_read(found[0][0] / "profile_truth.png")))
+        yield Tile("truth", _lossless(_read(found[0][0] / "profile_truth.png")))
 
 
 def around(start: int, side: int, whole: int, most: int) -> slice:
@@ -200,15 +238,15 @@ def _read(path: Path, shape: tuple[int, ...] | None = None) -> Picture:
     return picture
 
 
-def _png(picture: Picture) -> str:
-    return _encode(picture, "png")
+def _lossless(picture: Picture) -> str:
+    return _encode(picture, "webp", lossless=True, exact=True)
 
 
 def _thumbnail(picture: Picture, width: int = 480) -> str:
     """A small copy, for orientation."""
     image = Image.fromarray(picture)
     image.thumbnail((width, width), Image.Resampling.LANCZOS)
-    return _encode(np.asarray(image), "jpeg", quality=85)
+    return _encode(np.asarray(image), "webp", quality=80)
 
 
 def _encode(picture: Picture, form: str, **options: int | bool) -> str:

@@ -147,6 +147,16 @@ class Table:
     notes: tuple[str, ...]
 
     @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows that have any values."""
+        return tuple(row for row in self.rows if any(place.entries for place in row.places))
+
+    @property
+    def absent(self) -> str:
+        """Which methods have no row, and why."""
+        return named((row.name, [place.missing for place in row.places]) for row in self.rows if row not in self.shown)
+
+    @property
     def published(self) -> bool:
         """Whether a published figure stands beside any value."""
         return any(entry.published for row in self.rows for place in row.places for entry in place.entries)
@@ -278,11 +288,23 @@ def why_missing(cell: Cell | None, protocol: str) -> str | None:
     return None if protocol in cell.protocols else f"not scored by protocol {protocol}"
 
 
-def missing(params: Params, pair: Pair, cells: Iterable[Cell]) -> dict[str, str]:
-    """The methods that are tested on a pair and have no values there, and why."""
-    known = find(cells)
-    reasons = {method: why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol) for method in params.tested}
-    return {method: reason for method, reason in reasons.items() if reason}
+def named(said: Iterable[tuple[str, Iterable[str | None]]]) -> str:
+    """What is said of methods, each text once, after the names of those that it is said of: `a, b (not run); c (too small)`."""
+    names: dict[str, list[str]] = {}
+    for name, texts in said:
+        for text in dict.fromkeys(filter(None, texts)):
+            names.setdefault(text, []).append(name)
+    return "; ".join(f"{', '.join(found)} ({text})" for text, found in names.items())
+
+
+def missing(params: Params, pair: Pair, cells: Sequence[Cell]) -> str:
+    """The methods that have results and no values on this pair, and why."""
+    known, there = find(cells), {cell.method for cell in cells}
+    return named(
+        (method, [why_missing(known.get((method, pair.corpus, pair.degradation)), pair.protocol)])
+        for method in params.tested
+        if method in there
+    )
 
 
 def rank_scores(scores: Sequence[ClipScores | None], metrics: Sequence[Heading]) -> list[tuple[Entry, ...]]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import psutil
 
@@ -41,6 +42,13 @@ def examine() -> Iterator[Check]:
     free, memory = shutil.disk_usage(params.find().parent).free / 2**30, psutil.virtual_memory().total / 2**30
     yield Check("disk", free > 5, f"{free:.0f} GiB free" + ("" if free > 5 else ", the demo needs 5"))
     yield Check("memory", memory > 7, f"{memory:.0f} GiB" + ("" if memory > 7 else ", the demo needs 8"))
+
+
+def following(root: Path) -> str:
+    """What to do next in a project that lacks nothing."""
+    if not (root / "results").is_dir():
+        return "`make demo` compares a few small methods within minutes, docs/first-hour.md goes on to footage of your own."
+    return "`vsr repro --dry` says what is stale, `vsr repro` runs it, `vsr report` shows what there is."
 
 
 def _asked(name: str, ask: Callable[[], str]) -> Check:

@@ -12,12 +12,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import timedelta
 from graphlib import TopologicalSorter
 from itertools import product
 from pathlib import Path
@@ -25,6 +22,8 @@ from pathlib import Path
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Suite
 from pipelines.runtime import sources
+from pipelines.runtime.display import Lines, display
+from pipelines.runtime.plan import MEASURE, Times, announced
 
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
@@ -32,8 +31,10 @@ Graph = dict[str, set[str]]
 REPORT = "report"
 """The stage that shows what results there are."""
 
-MEASURE = "measure"
-"""What the names of stages begin with that measure time."""
+TIMES = Path(".vsr/times.json")
+"""How long each stage took when it last ran here."""
+TICK = 1.0
+"""Seconds after which what is shown is brought up to date."""
 
 _DVC_CHATTER = (
     "Running stage",
@@ -46,13 +47,12 @@ _DVC_CHATTER = (
     "\tdvc",
     "Use `dvc",
 )
-_print_lock = threading.Lock()
 _running: set[subprocess.Popen[str]] = set()
 """The commands of the stages that run."""
 
 
-def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = ()) -> bool:
-    """Reproduce what is stale.
+def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = (), dry: bool = False) -> bool:
+    """Say what is stale and how long it takes to reproduce, and reproduce it.
 
     Args:
         root: the repository.
@@ -61,9 +61,10 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
             stand for the stages that make them and test them where `suites` show them, and last the report on what results
             there are then.
         suites: the tables of the report. A method that is in none of them is tested on every pair.
+        dry: only say it.
 
     Returns:
-        Whether everything is up to date now; the failed and skipped stages are printed.
+        Whether nothing failed; the failed and skipped stages are printed.
 
     Raises:
         VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
@@ -79,14 +80,19 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
     if not todo and not reported:
         print("Everything is up to date.")
         return True
+    all_of_it, times = todo | ({REPORT} if reported else set()), Times(root / TIMES)
+    print(*announced(graph, all_of_it, times, jobs), sep="\n", flush=True)
+    if dry:
+        return True
     from pipelines.runtime.cluster import connect, preflight
 
     preflight()
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
-        failed, skipped = _run(root, graph, todo, jobs, environment)
-        if reported:
-            failed |= _run(root, graph, {REPORT}, 1, environment)[0]
+        with display(graph, all_of_it, times, jobs) as shown:
+            failed, skipped = _run(root, graph, todo, jobs, environment, shown)
+            if reported:
+                failed |= _run(root, graph, {REPORT}, 1, environment, shown)[0]
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -164,28 +170,30 @@ def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[
     return stages
 
 
-def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str]) -> tuple[set[str], set[str]]:
+def _run(
+    root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], shown: Lines
+) -> tuple[set[str], set[str]]:
     waiting, unmade = set(todo), set(todo)
-    running: dict[Future[int], tuple[str, float]] = {}
+    running: dict[Future[int], str] = {}
     failed: set[str] = set()
     order = [stage for stage in _order(graph) if stage in todo]
     with ThreadPoolExecutor(jobs) as threads, _interrupted_with_us():
         while True:
             ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
-            for stage in _side_by_side(ready, [stage for stage, _ in running.values()], jobs):
+            for stage in _side_by_side(ready, list(running.values()), jobs):
                 waiting.discard(stage)
-                running[threads.submit(_reproduce, root, stage, environment)] = stage, time.monotonic()
+                shown.start(stage)
+                running[threads.submit(_reproduce, root, stage, environment, shown)] = stage
             if not running:
                 return failed, waiting
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage, began = running.pop(future)
+            for future in wait(running, timeout=TICK, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
                 if future.result():
                     failed.add(stage)
                 else:
                     unmade.discard(stage)
-                verdict = "failed" if future.result() else "done"
-                took = timedelta(seconds=round(time.monotonic() - began))
-                _say(stage, f"{verdict} in {took} ({len(todo) - len(waiting) - len(running)} of {len(todo)})")
+                shown.end(stage, well=stage not in failed)
+            shown.tick()
 
 
 def _side_by_side(ready: Sequence[str], running: Sequence[str], jobs: int) -> list[str]:
@@ -217,8 +225,7 @@ def _interrupted_with_us() -> Iterator[None]:
         raise
 
 
-def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
-    _say(stage, "started")
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str], shown: Lines) -> int:
     # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     process = subprocess.Popen(
@@ -235,18 +242,13 @@ def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
     assert process.stdout
     for line in process.stdout:
         if _worth_saying(line):
-            _say(stage, line.rstrip())
+            shown.say(stage, line.rstrip())
     _running.discard(process)
     return process.wait()
 
 
 def _worth_saying(line: str) -> bool:
     return bool(line.strip()) and not line.startswith(_DVC_CHATTER)
-
-
-def _say(stage: str, text: str) -> None:
-    with _print_lock:
-        print(f"[{stage}] {text}", flush=True)
 
 
 def _environment(jobs: int) -> dict[str, str]:

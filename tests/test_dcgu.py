@@ -232,7 +232,9 @@ def check_plain(options: dict[str, Any], height: int, width: int, size: tuple[in
         np.testing.assert_allclose(restored[clip], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("options", [{}, {"neighbours": 25}, *SWITCHES, DEFORMABLE, {**DEFORMABLE, "range_filter": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"neighbours": 25}, *SWITCHES, DEFORMABLE, {**DEFORMABLE, "range_filter": "none"}], ids=str
+)
 @pytest.mark.parametrize("size", [(24, 28), (30, 35), (43, 51)])
 def test_what_is_the_same_everywhere_stays_so(options: dict[str, Any], size: tuple[int, int]) -> None:
     """Constant features give a frame that repeats with every LR pixel: no grid of patches, nothing that was found or left out."""
@@ -582,9 +584,7 @@ def test_lines_hold_every_pixel_once(length: int, more: int, apart: bool) -> Non
 @pytest.mark.parametrize("apart", [True, False])
 def test_maps_are_put_in_order(apart: bool) -> None:
     (rows, to_row), (columns, to_column) = lines(axis(4, 9), apart), lines(axis(5, 15), apart)
-    parts = [
-        [(x.outputs[:, None, :, None] * 15 + y.outputs[None, :, None, :]).reshape(1, -1) for y in columns] for x in rows
-    ]
+    parts = [[(x.outputs[:, None, :, None] * 15 + y.outputs[None, :, None, :]).reshape(1, -1) for y in columns] for x in rows]
     assert in_place(parts, rows, columns, to_row, to_column).flatten().tolist() == list(range(9 * 15))
 
 
@@ -654,7 +654,10 @@ def test_cost_counts_shapes() -> None:
     [
         ({"context": "bicubik"}, "unknown context of dcgu 'bicubik': did you mean 'bicubic'"),
         ({"points": "squares"}, "unknown points of dcgu 'squares': did you mean 'square'"),
-        ({"points": "square", "range_filter": "none"}, "dcgu chooses from points and measures distances where they are searched for"),
+        (
+            {"points": "square", "range_filter": "none"},
+            "dcgu chooses from points and measures distances where they are searched for",
+        ),
         ({"points": "square", "gate": False, "gps": False}, "points of a square are compared with nothing"),
         ({"context": "metasr", "range_filter": "distance"}, "context of metasr has no features"),
         ({"neighbours": 16}, "16 neighbours of dcgu are no square"),

@@ -216,6 +216,7 @@ def model(request: pytest.FixtureRequest, folders: Path) -> params.Sam:
         backend=request.param,
         weights=str(folders / request.param),
         points_per_side=8,
+        masks_per_point=3,
         pred_iou_threshold=likely,
         stability_threshold=stable,
         nms_threshold=0.7,
@@ -416,7 +417,7 @@ def test_sam2_runs_as_it_is_published(tmp_path: Path, folders: Path) -> None:
     video.save_pretrained(tmp_path / "video")
     assert json.loads((tmp_path / "video" / "config.json").read_text())["model_type"] == "sam2_video"
     likely, stable = THRESHOLDS["sam2"]
-    same = {"points_per_side": 8, "nms_threshold": 0.7, "max_masks": 64, "batch": 64}
+    same = {"points_per_side": 8, "masks_per_point": 3, "nms_threshold": 0.7, "max_masks": 64, "batch": 64}
     same |= {"backend": "sam2", "pred_iou_threshold": likely, "stability_threshold": stable}
     store = write(tmp_path, [{"rgb": photograph()}])
     found, attributes = run(params.Sam(weights=str(tmp_path / "video"), **same), store)  # type: ignore[arg-type]

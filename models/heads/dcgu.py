@@ -7,7 +7,8 @@ paper leaves open is chosen here as the docstrings say.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -135,7 +136,11 @@ class DCGU(Head):
         super().__init__()
         positive("dcgu", channels=channels, hidden=hidden, neighbours=neighbours, patch=patch)
         switches("dcgu", gate=gate, gps=gps)
-        for name, value, known in (("context", context, CONTEXTS), ("points", points, POINTS), ("range_filter", range_filter, RANGES)):
+        for name, value, known in (
+            ("context", context, CONTEXTS),
+            ("points", points, POINTS),
+            ("range_filter", range_filter, RANGES),
+        ):
             if value not in known:
                 raise ValueError(misspelt(f"{name} of dcgu", str(value), known))
         if points != "searched" and (gate or gps or range_filter == "distance"):
@@ -153,11 +158,11 @@ class DCGU(Head):
         self.side = side
         self.found = min(FOUND, side)
         margin = (side - self.found) // 2
-        square = torch.arange(neighbours).view(side, side)
-        self.register_buffer("inner", square[margin : side - margin, margin : side - margin].flatten(), persistent=False)
+        inner = [y * side + x for y, x in product(range(margin, side - margin), repeat=2)]
+        self.register_buffer("inner", torch.tensor(inner), persistent=False)
         self.places = [[k] for k in range(neighbours)]
         if gps:
-            for j, k in enumerate(self.inner.tolist()):
+            for j, k in enumerate(inner):
                 self.places[k].append(neighbours + j)
         self.patch = patch
         self.neighbours = neighbours

@@ -352,7 +352,8 @@ def test_a_point_found_has_the_weight_of_its_place() -> None:
     weights = torch.zeros(3, 3, 5, dtype=torch.float64)
     weights[1, 2] = 1
     head.filters.last.bias.data.copy_(weights.flatten())
-    head.search = lambda patches: (torch.tensor([[4, 5, 3, 1, 2, 0]]), torch.ones(1, 6))  # type: ignore[assignment]
+    assert head.search is not None
+    head.search.forward = lambda patches: (torch.tensor([[4, 5, 3, 1, 2, 0]]), torch.ones(1, 6))  # type: ignore[method-assign]
     padded = torch.nn.functional.pad(features[0], (1, 1, 1, 1), mode="reflect")
     right = padded[..., 1:7, 2:11].unfold(2, 3, 3).unfold(3, 3, 3).flatten(2, 3)[:, :, [4, 5, 3, 1, 2, 0]]
     elsewhere = right.unflatten(2, (2, 3)).transpose(3, 4).flatten(4).flatten(2, 3)[:, :3]

@@ -27,6 +27,31 @@ def _adversarial(**changes: object) -> dict[str, object]:
     return {"kind": "adversarial", "weight": 0.05, "form": "vanilla", "discriminator": discriminator}
 
 
+def test_lines_for_the_papers_tables_are_valid(tmp_path: Path) -> None:
+    """Those of docs/tables.md, together with what ships; and every name that its commands have is one."""
+    page = (params.ROOT / "docs/tables.md").read_text(encoding="utf-8")
+    tree = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+
+    def add(into: dict[str, Any], more: dict[str, Any]) -> None:
+        for key, value in more.items():
+            if isinstance(value, dict) and isinstance(into.get(key), dict):
+                add(into[key], value)
+            else:
+                into[key] = value if not isinstance(value, list) else list(dict.fromkeys(into.get(key, []) + value))
+
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        if not block.startswith("# recipes"):
+            add(tree, yaml.safe_load(block))
+    (tmp_path / "recipes").mkdir()
+    for file in (params.ROOT / "recipes").iterdir():
+        (tmp_path / "recipes" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    loaded = params.load(tmp_path / "params.yaml")
+    for command in re.findall(r"`vsr repro ([^`…]*)`", page):
+        for name in command.split():
+            assert name in (*loaded.experiments, *loaded.baselines) or re.fullmatch(r"basicvsr_dcgu_\d", name), name
+
+
 def test_shipped_params_are_valid() -> None:
     loaded = params.load(SHIPPED)
     assert loaded.recipes["bi_x4"][0].op == "bicubic"

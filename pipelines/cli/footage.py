@@ -104,7 +104,7 @@ def restore(
     if place == "cuda" and not torch.cuda.is_available():
         raise VSRError("this machine has no CUDA device: leave --device out.")
     if protocol is not None and (window, overlap, tile) != (None, None, None):
-        raise typer.BadParameter("--protocol restores whole clips and frames: leave --window, --overlap and --tile out.")
+        raise VSRError("--protocol restores whole clips and frames: leave --window, --overlap and --tile out.")
     mirrored = protocol is not None and protocols.get(protocol).mirrored
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)

@@ -18,7 +18,7 @@ class BasicVSRDCGU(BasicVSRFeatures, AnyScaleNetwork):
     Args:
         channels: of the propagated features.
         blocks: residual blocks per direction.
-        hidden, neighbours, patch, context, lps, gate, gps, tbfm: see `models.heads.dcgu.DCGU`.
+        hidden, neighbours, patch, context, points, gate, gps, range_filter: see `models.heads.dcgu.DCGU`.
         base: the enlarged frames that the residual is added to: "bilinear", or "bicubic".
         flow: "own", of a SPyNet within the network, or "given" with the clip.
 
@@ -34,12 +34,12 @@ class BasicVSRDCGU(BasicVSRFeatures, AnyScaleNetwork):
         neighbours: int = 25,
         patch: int = 4,
         context: str = "confidence",
-        lps: bool = True,
+        points: str = "searched",
         gate: bool = True,
         gps: bool = True,
-        tbfm: bool = True,
+        range_filter: str = "similarity",
         base: str = "bilinear",
         flow: str = "own",
     ) -> None:
         super().__init__(channels, blocks, flow)
-        self.add_head(DCGU(channels, hidden, neighbours, patch, context, lps, gate, gps, tbfm), base)
+        self.add_head(DCGU(channels, hidden, neighbours, patch, context, points, gate, gps, range_filter), base)

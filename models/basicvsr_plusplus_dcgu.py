@@ -20,7 +20,7 @@ class BasicVSRPlusPlusDCGU(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         blocks: residual blocks per branch.
         outer_blocks: residual blocks of the feature extraction and of the reconstruction.
         groups: of the deformable convolutions, an even number that divides twice the channels.
-        hidden, neighbours, patch, context, lps, gate, gps, tbfm: see `models.heads.dcgu.DCGU`.
+        hidden, neighbours, patch, context, points, gate, gps, range_filter: see `models.heads.dcgu.DCGU`.
         base: the enlarged frames that the residual is added to: "bilinear", or "bicubic".
         flow: "own", of a SPyNet within the network, or "given" with the clip.
 
@@ -38,12 +38,12 @@ class BasicVSRPlusPlusDCGU(BasicVSRPlusPlusFeatures, AnyScaleNetwork):
         neighbours: int = 25,
         patch: int = 4,
         context: str = "confidence",
-        lps: bool = True,
+        points: str = "searched",
         gate: bool = True,
         gps: bool = True,
-        tbfm: bool = True,
+        range_filter: str = "similarity",
         base: str = "bilinear",
         flow: str = "own",
     ) -> None:
         super().__init__(channels, blocks, outer_blocks, groups, flow)
-        self.add_head(DCGU(channels, hidden, neighbours, patch, context, lps, gate, gps, tbfm), base)
+        self.add_head(DCGU(channels, hidden, neighbours, patch, context, points, gate, gps, range_filter), base)

@@ -2,7 +2,8 @@
 
 Source: Lu et al., "Can SAM Boost Video Super-Resolution?", arXiv:2305.06524, Sec. 3.2 and 3.3. What the
 paper leaves open is chosen here: the sizes of the kernels (3x3), the order of layers in `Representation`,
-and the reduction of the channel attention (that of Zhang et al., RCAN, ECCV 2018).
+and of the channel attention the reduction and the activations (those of Zhang et al., RCAN, ECCV 2018: ReLUs between
+its layers and a sigmoid behind the last).
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ class SEEM(nn.Module):
         self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
         self.fc_down = nn.Linear(channels, squeezed)
         self.fc_up = nn.Linear(squeezed, channels)
+        self.fc = nn.Linear(channels, channels)
 
     def forward(self, features: Tensor, representation: Tensor) -> Tensor:
         """(N, channels, H, W) twice to (N, channels, H, W)."""
         mixed = self.conv2(leaky_relu(self.conv1(torch.cat([features, representation], dim=1))))
-        attention = torch.sigmoid(self.fc_up(F.relu(self.fc_down(mixed.mean(dim=(2, 3))))))
+        attention = F.relu(self.fc_up(F.relu(self.fc_down(mixed.mean(dim=(2, 3))))))
+        attention = self.fc(attention).sigmoid()
         return mixed + mixed * attention[..., None, None]
 
 

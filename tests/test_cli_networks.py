@@ -61,6 +61,27 @@ def test_a_network_with_its_weights(vsr: Vsr, tmp_path: Path, tiny: Path) -> Non
     assert [frame.shape for frame in pngs(tmp_path / "passes")] == [(64, 80, 3)] * 4
 
 
+def test_a_protocol_restores_as_it_scores(vsr: Vsr, tmp_path: Path, tiny: Path) -> None:
+    """A pass is the whole clip, longer than passes are by default; that of Vimeo-90K is shown it forwards and backwards."""
+    source = put(tmp_path / "lr", moving(33, 16, 16))
+    clip = torch.from_numpy(np.stack(pngs(source))).permute(0, 3, 1, 2)[None].float() / 255
+    network = models.load(tiny)
+    with torch.inference_mode():
+        whole = network(clip)[0]
+        both = network(torch.cat([clip, clip.flip(1)], dim=1))[0]
+    mirrored = (both[:33] + both[33:].flip(0)) / 2
+    for protocol, expected in (("reds4", whole), ("vimeo90k_t", mirrored)):
+        target = tmp_path / protocol
+        assert vsr("restore", source, target, "--weights", tiny, "--protocol", protocol).code == 0
+        rounded = round_half_up(255 * expected.double()).permute(0, 2, 3, 1).numpy()
+        for ours, theirs in zip(pngs(target), rounded, strict=True):
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+    told = error(vsr("restore", source, tmp_path / "sr", "--weights", tiny, "--protocol", "red4"))
+    assert "unknown protocol 'red4': did you mean 'reds4'?" in told
+    told = error(vsr("restore", source, tmp_path / "sr", "--weights", tiny, "--protocol", "reds4", "--window", 5))
+    assert "restores whole clips and frames" in " ".join(told.split())
+
+
 def test_memory_that_does_not_reach(
     vsr: Vsr, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

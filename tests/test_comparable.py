@@ -16,7 +16,8 @@ METHODS = {
     "bicubic": ("published",),
     "basicvsr": ("published", "vimeo", "tuned", "vimeo_tuned", "small"),
     "seem_basicvsr": ("published", "vimeo", "seem_only", "small"),
-    "basicvsr_dcgu": ("published", "small"),
+    "basicvsr_dcgu": ("published", "vimeo", "small"),
+    "basicvsr_lte": ("published", "small"),
 }
 REDS4: dict[str, object] = {"corpus": "reds", "clips": ("000", "011", "015", "020"), "protocol": "reds4"}
 UDM10: dict[str, object] = {"corpus": "udm10", "clips": tuple(f"{n:03d}" for n in range(10)), "protocol": "udm10"}
@@ -48,6 +49,11 @@ def test_published_parameters_on_the_published_set_are_comparable() -> None:
     assert comparable(_cell()) == (True, "published parameters basicvsr_vimeo90k_bi, trained on vimeo90k under bi_x4")
     assert comparable(_cell(**CLOSED)) == (True, "closed form")
     assert comparable(_cell(**HERE)) == (True, "the published network and recipe, trained on vimeo90k under bi_x4")
+    any_scale = {**HERE, "network": "basicvsr_dcgu"}
+    assert comparable(_cell(**any_scale)) == (
+        True,
+        "the published network, iterations, rates and scales chosen here, trained on vimeo90k under bi_x4",
+    )
     assert comparable(_cell(**REDS4, weights="basicvsr_reds4"))[0]
     assert comparable(_cell(**UDM10, weights="basicvsr_vimeo90k_bd", degradation="bd_x4"))[0]
     for made in (CLOSED, {"weights": None, "trained_on": "reds/crf25_x4"}):
@@ -84,7 +90,8 @@ def test_published_parameters_are_held_against_what_they_were_trained_for(change
         ("basicvsr", "vimeo90k", "vimeo"),
         ("basicvsr", "parallax", "published"),
         ("basicvsr_dcgu", "reds", "published"),
-        ("basicvsr_dcgu", "vimeo90k", "published"),
+        ("basicvsr_dcgu", "vimeo90k", "vimeo"),
+        ("basicvsr_lte", "vimeo90k", "published"),
         ("bicubic", None, "published"),
     ],
 )

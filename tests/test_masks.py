@@ -216,6 +216,7 @@ def model(request: pytest.FixtureRequest, folders: Path) -> params.Sam:
         backend=request.param,
         weights=str(folders / request.param),
         points_per_side=8,
+        masks_per_point=3,
         pred_iou_threshold=likely,
         stability_threshold=stable,
         nms_threshold=0.7,
@@ -246,7 +247,10 @@ def slow_candidates(folder: Path, frame: np.ndarray, model: params.Sam) -> list[
                 x = (column + 0.5) / model.points_per_side * size[1]
                 y = (row + 0.5) / model.points_per_side * size[0]
                 out = network(
-                    image_embeddings=embedded, input_points=torch.tensor([[[[x, y]]]]), input_labels=torch.tensor([[[1]]])
+                    image_embeddings=embedded,
+                    input_points=torch.tensor([[[[x, y]]]]),
+                    input_labels=torch.tensor([[[1]]]),
+                    multimask_output=model.masks_per_point > 1,
                 )
                 logits = out.pred_masks[0]
                 if model.backend == "sam":
@@ -306,6 +310,19 @@ def test_sam_is_the_papers_mask_generation(
     expected, scores = slow_filter(candidates, model)
     assert at_least <= len(expected) < len(candidates) == 192
     close(found[0], expected, scores)
+
+
+def test_a_point_may_make_one_mask(model: params.Sam) -> None:
+    """64 in all, of which the same thresholds and the same overlap leave some."""
+    single = model.model_copy(
+        update={"masks_per_point": 1, "pred_iou_threshold": 1e-9, "stability_threshold": 0.5, "nms_threshold": 1.0}
+    )
+    frame = photograph(47, 64)
+    candidates = slow_candidates(Path(model.weights), frame, single)
+    assert len(candidates) == 64
+    expected, scores = slow_filter(candidates, single)
+    assert len(expected) > 2
+    close(masks.Masks(single, "cpu").frame(frame), expected, scores)
 
 
 def test_sam_agrees_with_the_pipeline_of_transformers(tmp_path: Path, model: params.Sam) -> None:
@@ -416,7 +433,7 @@ def test_sam2_runs_as_it_is_published(tmp_path: Path, folders: Path) -> None:
     video.save_pretrained(tmp_path / "video")
     assert json.loads((tmp_path / "video" / "config.json").read_text())["model_type"] == "sam2_video"
     likely, stable = THRESHOLDS["sam2"]
-    same = {"points_per_side": 8, "nms_threshold": 0.7, "max_masks": 64, "batch": 64}
+    same = {"points_per_side": 8, "masks_per_point": 3, "nms_threshold": 0.7, "max_masks": 64, "batch": 64}
     same |= {"backend": "sam2", "pred_iou_threshold": likely, "stability_threshold": stable}
     store = write(tmp_path, [{"rgb": photograph()}])
     found, attributes = run(params.Sam(weights=str(tmp_path / "video"), **same), store)  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ TINY: dict[str, Options] = {
 }
 """Options with which a network has all of its parts and takes milliseconds."""
 
-CONTINUOUS: Options = {"lps": False, "gate": False, "gps": False}
+CONTINUOUS: Options = {"points": "square", "gate": False, "gps": False, "range_filter": "none"}
 """Of DCGU, without what it chooses: other points for a difference in the last digits."""
 
 RESTORING = [name for name in models.names() if kind(name).restores and name != "image"]

@@ -269,6 +269,7 @@ def test_stand_ins_and_starts_are_said_openly(params: Params, results: Path, tmp
         backend="sam",
         weights="sam_vit_b",
         points_per_side=8,
+        masks_per_point=3,
         pred_iou_threshold=0.88,
         stability_threshold=0.95,
         nms_threshold=0.7,

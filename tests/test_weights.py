@@ -184,7 +184,13 @@ def test_a_folder_that_is_not_one_of_transformers_is_told(tmp_path: Path) -> Non
     with pytest.raises(VSRError, match=r"has pytorch_model.bin but no model.safetensors: pickled files can run code"):
         resolve(str(folder))
     (folder / "model.safetensors").touch()
-    sam = {"points_per_side": 8, "pred_iou_threshold": 0.88, "stability_threshold": 0.95, "nms_threshold": 0.7}
+    sam = {
+        "points_per_side": 8,
+        "masks_per_point": 3,
+        "pred_iou_threshold": 0.88,
+        "stability_threshold": 0.95,
+        "nms_threshold": 0.7,
+    }
     model = params.Sam(backend="sam", weights=str(folder), max_masks=64, batch=64, **sam)  # type: ignore[arg-type]
     for content in ("{}", "not JSON", "[]"):
         (folder / "config.json").write_text(content)

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from models.heads.implicit import LocalEnsemble
 from models.heads.mlp import MLP
 from models.parts.blocks import full_precision
-from models.parts.registry import positive
+from models.parts.registry import positive, switches
+
+TRAINED = 4
+"""The largest scale that is trained at."""
 
 
 class LTE(LocalEnsemble):
@@ -25,14 +28,17 @@ class LTE(LocalEnsemble):
         channels: of the features.
         hidden: amplitudes of an LR pixel, half of them of cosines and half of sines, and size of each of the three hidden
             layers; even.
+        clip_cell: whether an output pixel is taken to be no smaller than at `TRAINED` times the size, as the authors' test does.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, clip_cell: bool = True) -> None:
         super().__init__()
         positive("lte", channels=channels, hidden=hidden)
+        switches("lte", clip_cell=clip_cell)
+        self.clip_cell = clip_cell
         if hidden % 2:
             raise ValueError(f"option 'hidden' of lte is {hidden}: give an even number, every wave is a cosine and a sine.")
         self.coef = nn.Conv2d(channels, hidden, 3, padding=1)
@@ -51,6 +57,8 @@ class LTE(LocalEnsemble):
 
     def predict(self, codes: tuple[Tensor, ...], down: Tensor, along: Tensor, cell: Tensor) -> Tensor:
         amplitudes, by_down, by_along = codes
+        if self.clip_cell:
+            cell = cell.clamp(min=2 / TRAINED)
         with full_precision(cell.device):
             waves = math.pi * (by_down * down + by_along * along + self.phase(cell))
             waves = torch.cat([waves.cos(), waves.sin()], dim=-1)

@@ -36,16 +36,18 @@ class MetaSR(Head):
     Args:
         channels: of the features.
         hidden: size of the hidden layer.
+        outputs: channels of the output, colours unless another head asks.
 
     Raises:
         ValueError: an option has no such value.
     """
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, outputs: int = 3) -> None:
         super().__init__()
-        positive("metasr", channels=channels, hidden=hidden)
+        positive("metasr", channels=channels, hidden=hidden, outputs=outputs)
         self.channels = channels
-        self.imnet = MLP(3, [hidden], 9 * channels * 3)
+        self.outputs = outputs
+        self.imnet = MLP(3, [hidden], 9 * channels * outputs)
 
     @property
     def last(self) -> nn.Module:
@@ -67,18 +69,18 @@ class MetaSR(Head):
         return F.relu(down[:, None, None] * to_down + along[:, None] * to_along + (inverse * to_inverse + first.bias))
 
     def _filters(self, rows: Axis, columns: Axis, inverse: float) -> Tensor:
-        """Those of one period of both axes, in the order of output pixels: (R, S, 3, channels, 3, 3)."""
+        """Those of one period of both axes, in the order of output pixels: (R, S, outputs, channels, 3, 3)."""
         down, along = (one.offsets[one.phase[: len(one.offsets)]] for one in (rows, columns))
         with full_precision(down.device):
             filters = self.imnet.last(self._hidden(down, along, inverse))
-        return filters.unflatten(2, (self.channels, 3, 3, 3)).movedim(-1, 2)
+        return filters.unflatten(2, (self.channels, 3, 3, self.outputs)).movedim(-1, 2)
 
     def _weigh(self, features: Tensor, rows: Axis, columns: Axis, inverse: float) -> Tensor:
-        """(N, 3, H, W) without filters of their own: features filtered by each hidden unit's share, then their weighted sum."""
+        """(N, outputs, H, W) without filters of their own: features filtered by each hidden unit's share, then their weighted sum."""
         count, _, _, width = features.shape
         last = self.imnet.last
         # The bias is the share of a unit that is always 1.
-        shares = torch.cat([last.weight, last.bias[:, None]], dim=1).unflatten(0, (self.channels, 3, 3, 3))
+        shares = torch.cat([last.weight, last.bias[:, None]], dim=1).unflatten(0, (self.channels, 3, 3, self.outputs))
         filtered = F.conv2d(features, shares.permute(3, 4, 0, 1, 2).flatten(0, 1), padding=1)
         filtered = filtered.flatten(2).transpose(1, 2).contiguous()
         along = columns.offsets[columns.phase]
@@ -87,7 +89,7 @@ class MetaSR(Head):
         for lower, phase in zip(rows.lower.split(step), rows.phase.split(step), strict=True):
             units = F.pad(self._hidden(rows.offsets[phase], along, inverse), (0, 1), value=1.0)
             seen = filtered.index_select(1, (lower[:, None] * width + columns.lower).flatten())
-            restored = seen.unflatten(2, (3, -1)) @ units.flatten(0, 1)[..., None]
+            restored = seen.unflatten(2, (self.outputs, -1)) @ units.flatten(0, 1)[..., None]
             bands.append(restored.squeeze(-1).transpose(1, 2).unflatten(2, (-1, len(along))))
         return torch.cat(bands, dim=2)
 
@@ -97,10 +99,10 @@ def _convolve(features: Tensor, filters: Tensor, step_down: int, step_along: int
 
     Args:
         features: (N, C, g * step_down, k * step_along).
-        filters: (R, S, 3, C, 3, 3), of output pixels that see as many LR pixels as the steps say.
+        filters: (R, S, outputs, C, 3, 3), of output pixels that see as many LR pixels as the steps say.
 
     Returns:
-        (N, 3, g * R, k * S).
+        (N, outputs, g * R, k * S).
     """
     padded = F.pad(features, (1, 1, 1, 1))
     lines = []

@@ -15,11 +15,8 @@ from torch import Tensor, nn
 EMBEDDING = 16
 """Channels in which patches, and pixels, are compared."""
 
-EXACT = 1024
-"""Up to so many patches every one is compared with every other."""
-
 CHUNK = 64
-"""Patches next to each other by their hashes, among which they are compared where there are more."""
+"""Patches next to each other by their hashes, among which they are compared."""
 
 HASHES = 32
 """At most so many directions to hash by, which make twice as many hashes."""
@@ -60,12 +57,8 @@ class PatchSearch(nn.Module):
         embedded = self.embed(patches).flatten(2)
         queries, keys = self.phi(embedded), self.theta(embedded)
         count = patches.shape[1]
-        if count <= EXACT:
-            size = count
-            order = torch.arange(count, device=patches.device).expand(patches.shape[0], -1)
-        else:
-            size = CHUNK
-            order = hashes(patches.detach().flatten(2)).argsort(dim=1, stable=True)
+        size = min(count, CHUNK)
+        order = hashes(patches.detach().flatten(2)).argsort(dim=1, stable=True)
         chunks = -(-count // size)
         start = torch.arange(chunks, device=patches.device).mul(size).clamp(max=count - size)
         members = order[:, start[:, None] + torch.arange(size, device=patches.device)]
@@ -90,7 +83,7 @@ def hashes(vectors: Tensor) -> Tensor:
     Returns:
         (N, M) int64.
     """
-    directions = _directions(vectors.shape[2], min(vectors.shape[1] // CHUNK, HASHES))
+    directions = _directions(vectors.shape[2], min(-(-vectors.shape[1] // CHUNK), HASHES))
     along = vectors @ directions.to(vectors)
     return torch.cat([along, -along], dim=-1).argmax(dim=-1)
 

@@ -66,8 +66,16 @@ def restore(
         str | None,
         typer.Option(help="Masks or flows of params.yaml, for networks that see them; by default those it was trained with."),
     ] = None,
-    window: Annotated[int, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory.")] = 30,
-    overlap: Annotated[int, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on.")] = 5,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Restore as what this protocol scores: whole clips in one pass, forwards and backwards if it says so."),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory; 30 by default.")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on; 5 by default.")
+    ] = None,
     tile: Annotated[
         int | None,
         typer.Option(min=4, help="Restore tiles of so many pixels a side, a multiple of 4; smaller ones need less memory."),
@@ -87,6 +95,7 @@ def restore(
     import torch
 
     from pipelines.clips import footage
+    from pipelines.evaluation import protocols
     from pipelines.restoring.restore import restore as restore_frames
     from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
@@ -97,17 +106,24 @@ def restore(
         raise unknown("device", place, ("cpu", "cuda"))
     if place == "cuda" and not torch.cuda.is_available():
         raise VSRError("this machine has no CUDA device: leave --device out.")
+    if protocol is not None and (window, overlap, tile) != (None, None, None):
+        raise VSRError("--protocol restores whole clips and frames: leave --window, --overlap and --tile out.")
+    mirrored = protocol is not None and protocols.get(protocol).mirrored
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
     guided = networks.guiding(network, weights, prior, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
         seen, priors = guided(clip)
+        passed, dropped = window or 30, 5 if overlap is None else overlap
+        if protocol is not None:
+            passed, dropped = max(clip.count, 1), 0
         frames = restore_frames(
             network,
             seen,
-            window=window,
-            overlap=overlap,
+            window=passed,
+            overlap=dropped,
+            mirrored=mirrored,
             device=place,
             priors=priors,
             size=sized(clip.size),
@@ -120,7 +136,7 @@ def restore(
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
-                f"{clip.path}: {window} frames of {width}x{height} at once do not fit into the memory of the GPU: "
+                f"{clip.path}: {passed} frames of {width}x{height} at once do not fit into the memory of the GPU: "
                 "give a smaller --window or --tile, or --device cpu."
             ) from error
 

@@ -13,13 +13,15 @@ from pipelines.params.base import Name, Strict
 class Sam(Strict):
     """Segment Anything, or SAM 2, through transformers: a grid of points, filtered, the largest masks kept.
 
-    `weights` is a published name or a local folder of transformers' files. `batch` is the number of points that go through
-    the mask decoder together.
+    `weights` is a published name or a local folder of transformers' files. `masks_per_point` is 3, as the authors' generator
+    has it (parts of different sizes), or 1 (what the network gives for an unambiguous prompt). `batch` is the number of points
+    that go through the mask decoder together.
     """
 
     backend: Literal["sam", "sam2"]
     weights: str
     points_per_side: PositiveInt
+    masks_per_point: Literal[1, 3]
     pred_iou_threshold: PositiveFloat  # a threshold of 0 would switch its filter off
     stability_threshold: PositiveFloat
     nms_threshold: PositiveFloat

@@ -111,7 +111,7 @@ def _sam(model: params.Sam, device: str) -> Segmenter:
     """Automatic mask generation: Kirillov et al., Segment Anything, ICCV 2023, Sec. 5 and App. B; Ravi et al., SAM 2:
     Segment anything in images and videos, 2024.
 
-    Points at the centres of a grid's cells prompt three masks each. Those stay whose predicted IoU is above its
+    Points at the centres of a grid's cells prompt three masks each, or one. Those stay whose predicted IoU is above its
     threshold and whose stability, |logits > 1| / |logits > -1|, is at least its own; of boxes that overlap, the one
     of the best predicted IoU. As in the authors' generator without crops: transformers' `mask-generation` pipeline
     asks for a stability above the threshold, and places the points of SAM 2, whose input is a square whatever the
@@ -128,7 +128,10 @@ def _sam(model: params.Sam, device: str) -> Segmenter:
     def candidates(embedded: Any, points: Tensor, sizes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The masks (K, H, W) bool that pass both thresholds, and their predicted IoU, for points (P, 1, 2)."""
         labels = torch.ones(1, *points.shape[:2], dtype=torch.int64, device=device)
-        out = network(image_embeddings=embedded, input_points=points[None].to(device), input_labels=labels)
+        several = model.masks_per_point > 1
+        out = network(
+            image_embeddings=embedded, input_points=points[None].to(device), input_labels=labels, multimask_output=several
+        )
         likely = out.iou_scores.flatten() > model.pred_iou_threshold
         height, width = sizes["original_sizes"][0].tolist()
         if not likely.any():

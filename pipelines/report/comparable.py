@@ -19,6 +19,17 @@ PRECISION = "float32"
 """What papers train in."""
 
 
+UNPRINTED = {
+    "seem": "batches and patches as printed, rates and iterations chosen here",
+    "metasr": "iterations, rates and scales chosen here",
+    "liif": "iterations, rates and scales chosen here",
+    "lte": "iterations, rates and scales chosen here",
+    "dcgu": "iterations, rates and scales chosen here",
+}
+"""Of networks whose training is not in the text of the paper that reports them: what their `published` recipe is, by the part of
+the network's name that says it."""
+
+
 def comparable(cell: Cell, methods: Methods, protocol: str | None = None) -> tuple[bool, str]:
     """Whether a result has the setting of a published figure: test set, degradation, what is scored, and how the network was made.
 
@@ -40,7 +51,9 @@ def comparable(cell: Cell, methods: Methods, protocol: str | None = None) -> tup
     if reasons:
         return False, "; ".join(reasons)
     trained = _trained_on(cell)
-    made = f"published parameters {cell.weights}" if cell.weights else "the published network and recipe"
+    chosen = [why for part, why in UNPRINTED.items() if part in cell.network.split("_")]
+    made = "the published network and recipe" if not chosen else f"the published network, {chosen[0]}"
+    made = f"published parameters {cell.weights}" if cell.weights else made
     made = f"{made}, trained on {trained.replace('/', ' under ')}" if trained else "closed form"
     convention = _convention(cell.degradation)
     return True, "; ".join(filter(None, (made, convention.caveat if convention else "")))

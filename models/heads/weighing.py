@@ -49,7 +49,7 @@ class Weighed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         points, centre, shares, filters, phases = ctx.saved_tensors
         to_points, to_shares, to_filters = torch.zeros_like(points), torch.zeros_like(shares), torch.zeros_like(filters)
         slope = slope.contiguous()

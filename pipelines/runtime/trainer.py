@@ -103,6 +103,8 @@ def run(
     workers = workers or Workers.from_environment(schedule.batch)
     # Another stage may hold the cores for long: waiting for them is no fault.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "86400")
+    if len(ray.nodes()) == 1:  # nothing goes on where the only node is taken away
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     config = {
         "build": build,
         "schedule": schedule,

@@ -8,7 +8,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
-DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu
+DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu dap_bi
 
 setup: $(READY)
 

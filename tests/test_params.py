@@ -142,6 +142,15 @@ def test_networks_of_vimeo90k_are_those_of_the_papers(method: str, profile: str,
         ),
         ("basicvsr_bi: {", "basicvsr.bi: {", "lower-case letters, digits and '_' only"),
         ("corpora:  ", "corpora: [  ", "not valid YAML"),
+        ("    seed: 0\n    height", "    seed: 0\n    seed: 1\n    height", "not valid YAML at line "),
+        ("    seed: 0\n    height", "    seed: 0\n    seed: 1\n    height", "(the key 'seed' is there twice)"),
+        ("seed: 0\n    height", "seed: 1" + 30 * "0" + "\n    height", "'corpora.parallax.seed' is 1" + 30 * "0"),
+        ("seed: 0\n    height", "seed: -1\n    height", "'corpora.parallax.seed' is -1"),
+        ("protocols: [y, rgb]", "protocols: [y, rgb, y]", "'y' is in it twice: leave one out"),
+        ("metrics: [psnr, ssim]", "metrics: [ssim, ssim]", "'ssim' is in it twice: leave one out"),
+        ("degradations: [bi_x4, ", "degradations: [bi_x4, bi_x4, ", "'bi_x4' is in it twice: leave one out"),
+        ("overlap: 10", "overlap: 50", "an overlap of 50 at each cut leaves nothing of a window of 100: lower it below half"),
+        ("clips: {train: 12, validation: 2, test: 4}", "clips: {}", "'corpora.parallax.clips' is {}"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -260,6 +269,13 @@ def test_what_does_not_fit_is_named(tmp_path: Path, edit: Callable[[dict[str, An
     edit(tree)
     path = choices.put(tmp_path, tree)
     with pytest.raises(VSRError, match=re.escape(message)):
+        params.load(path)
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = choices.put(tmp_path, choices.shipped())
+    path.write_bytes(path.read_bytes() + "# für später\n".encode("latin-1"))
+    with pytest.raises(VSRError, match=r"params.yaml is not UTF-8 at line \d+: save it as UTF-8"):
         params.load(path)
 
 

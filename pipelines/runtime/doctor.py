@@ -11,7 +11,7 @@ from importlib import metadata
 
 import psutil
 
-from pipelines import params
+from pipelines import checkout, params
 from pipelines.errors import VSRError
 
 
@@ -31,6 +31,7 @@ def examine() -> Iterator[Check]:
     yield Check(
         "python", sys.version_info[:2] == (3, 11), f"{python}" + ("" if sys.version_info[:2] == (3, 11) else ", 3.11 is needed")
     )
+    yield _asked("checkout", _checkout)
     yield _pair()
     yield _gpu()
     yield _asked("ffmpeg with x264 and MPEG-4", _encoders)
@@ -68,6 +69,11 @@ def _gpu() -> Check:
         return Check("GPU", False, f"torch cannot be loaded ({error})", needed=False)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return Check("GPU", bool(names), ", ".join(names) or "none, everything runs on the CPU", needed=False)
+
+
+def _checkout() -> str:
+    checkout.check()
+    return str(checkout.CODE)
 
 
 def _encoders() -> str:

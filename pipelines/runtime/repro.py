@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Suite
-from pipelines.runtime import sources
+from pipelines.runtime import sources, turns
 
 Graph = dict[str, set[str]]
 """The stages that each stage depends on."""
@@ -51,7 +51,13 @@ _running: set[subprocess.Popen[str]] = set()
 """The commands of the stages that run."""
 
 
-def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = ()) -> bool:
+def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = (), *, pull: bool = False) -> bool:
+    """Reproduce what is stale, as soon as no other command does in this repository; see `_repro`."""
+    with turns.alone(root, " ".join(["vsr repro", *targets])):
+        return _repro(root, jobs, targets, suites, pull)
+
+
+def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite], pull: bool) -> bool:
     """Reproduce what is stale.
 
     Args:
@@ -61,6 +67,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
             stand for the stages that make them and test them where `suites` show them, and last the report on what results
             there are then.
         suites: the tables of the report. A method that is in none of them is tested on every pair.
+        pull: take from the DVC remote what was made before.
 
     Returns:
         Whether everything is up to date now; the failed and skipped stages are printed.
@@ -82,11 +89,13 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
     from pipelines.runtime.cluster import connect, preflight
 
     preflight()
+    if not pull and _dvc(root, "remote", "list").strip():
+        print("There is a DVC remote: `vsr repro --pull` takes from it what was made before.")
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
-        failed, skipped = _run(root, graph, todo, jobs, environment)
+        failed, skipped = _run(root, graph, todo, jobs, environment, pull)
         if reported:
-            failed |= _run(root, graph, {REPORT}, 1, environment)[0]
+            failed |= _run(root, graph, {REPORT}, 1, environment, pull)[0]
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -95,7 +104,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
 
 
 def _dvc(root: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
         if "not inside of a DVC repository" in reason:
@@ -164,7 +173,7 @@ def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[
     return stages
 
 
-def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str]) -> tuple[set[str], set[str]]:
+def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], pull: bool) -> tuple[set[str], set[str]]:
     waiting, unmade = set(todo), set(todo)
     running: dict[Future[int], tuple[str, float]] = {}
     failed: set[str] = set()
@@ -174,7 +183,7 @@ def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mappi
             ready = [stage for stage in order if stage in waiting and not graph[stage] & unmade]
             for stage in _side_by_side(ready, [stage for stage, _ in running.values()], jobs):
                 waiting.discard(stage)
-                running[threads.submit(_reproduce, root, stage, environment)] = stage, time.monotonic()
+                running[threads.submit(_reproduce, root, stage, environment, pull)] = stage, time.monotonic()
             if not running:
                 return failed, waiting
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -217,10 +226,10 @@ def _interrupted_with_us() -> Iterator[None]:
         raise
 
 
-def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str], pull: bool) -> int:
     _say(stage, "started")
     # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *(["--pull"] if pull else []), stage]
     process = subprocess.Popen(
         command,
         cwd=root,

@@ -89,16 +89,16 @@ def test_secrets_stay_here(root: Path) -> None:
     assert wanted.variables == {"VSR_GPU_SHARE": "0.5", "MLFLOW_TRACKING_URI": "https://tracker.example.org"}
     with submit._packed(wanted) as package:
         assert not any(b"NotToBeShown" in path.read_bytes() for path in package.iterdir())
-    with pytest.raises(VSRError, match="MLFLOW_TRACKING_URI has a password in it, .* set it in the cluster's environment"):
+    with pytest.raises(VSRError, match="MLFLOW_TRACKING_URI has a password in it, .*: set it in the cluster's environment"):
         of(root, MLFLOW_TRACKING_URI="https://me:word@tracker.example.org")
-    subprocess.run([sys.executable, "-m", "dvc", "remote", "modify", "store", "url", "ssh://me:word@host/vsr"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "remote", "modify", "store", "url", "s3://me:word@bucket/vsr"], cwd=root, check=True)
     with pytest.raises(VSRError, match="the address of the DVC remote 'store' has a password in it"):
         of(root)
 
 
 def test_what_cannot_be_submitted_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "remote", "remove", "store"], cwd=root, check=True)
-    with pytest.raises(VSRError, match="there is no DVC remote by default, .* dvc remote add --default store"):
+    with pytest.raises(VSRError, match="there is no DVC remote by default, .*`dvc remote add --default store"):
         of(root)
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     with pytest.raises(VSRError, match="which cluster\\? Give --address"):

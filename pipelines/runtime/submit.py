@@ -285,14 +285,14 @@ def _remote(root: Path) -> dict[str, str]:
     """
     options = dict(line.split("=", 1) for line in _dvc(root, "config", "--list").splitlines() if "=" in line)
     name = options.get("core.remote")
-    urls = dict(line.split("\t")[:2] for line in _dvc(root, "remote", "list").splitlines() if "\t" in line)
+    urls = dict(line.removesuffix(" (default)").split(None, 1) for line in _dvc(root, "remote", "list").splitlines() if line)
     if name not in urls:
         raise VSRError(
             "there is no DVC remote by default, so a job's results could not come home: add one, e.g. by "
             "`dvc remote add --default store s3://bucket/vsr`."
         )
     assert name
-    url = urls[name].split()[0]
+    url = urls[name].strip()
     if "@" in url:
         raise VSRError(f"the address of the DVC remote {name!r} has a password in it: set it by `dvc remote modify --local`.")
     found = {option: options[f"remote.{name}.{option}"] for option in REMOTE if f"remote.{name}.{option}" in options}

@@ -88,14 +88,31 @@ def test_nodes_of_aws_ask_for_the_token(aws: dict[str, Any]) -> None:
 REQUIRED = {  # what the CRDs of ray.io/v1 require, and what they know, by KubeRay's API reference
     "cluster": (
         {"headGroupSpec"},
-        {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "workerGroupSpecs", "headServiceAnnotations"},
+        {
+            "rayVersion",
+            "authOptions",
+            "enableInTreeAutoscaling",
+            "autoscalerOptions",
+            "workerGroupSpecs",
+            "headServiceAnnotations",
+        },
     ),
     "head": ({"rayStartParams", "template"}, {"serviceType", "headService", "enableIngress"}),
-    "worker": ({"groupName", "rayStartParams", "template", "minReplicas", "maxReplicas"}, {"replicas", "numOfHosts", "scaleStrategy"}),
+    "worker": (
+        {"groupName", "rayStartParams", "template", "minReplicas", "maxReplicas"},
+        {"replicas", "numOfHosts", "scaleStrategy"},
+    ),
     "job": (
         {"entrypoint"},
         {
-            *("clusterSelector", "rayClusterSpec", "submissionMode", "runtimeEnvYAML", "backoffLimit", "shutdownAfterJobFinishes"),
+            *(
+                "clusterSelector",
+                "rayClusterSpec",
+                "submissionMode",
+                "runtimeEnvYAML",
+                "backoffLimit",
+                "shutdownAfterJobFinishes",
+            ),
             *("ttlSecondsAfterFinished", "activeDeadlineSeconds", "metadata", "submitterPodTemplate", "entrypointNumCpus"),
         },
     ),

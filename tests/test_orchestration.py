@@ -225,7 +225,11 @@ def test_work_that_no_run_needs_is_removed(root: Path) -> None:
 
 
 def test_a_second_command_waits_and_says_for_whom(root: Path) -> None:
-    command = [sys.executable, "-c", "from pathlib import Path; from pipelines.runtime.repro import repro\nprint(repro(Path.cwd(), 1))"]
+    command = [
+        sys.executable,
+        "-c",
+        "from pathlib import Path; from pipelines.runtime.repro import repro\nprint(repro(Path.cwd(), 1))",
+    ]
     with turns.alone(root, "vsr repro first"):
         process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stderr

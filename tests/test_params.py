@@ -15,6 +15,7 @@ import yaml
 import models
 from pipelines import params
 from pipelines.errors import VSRError
+from pipelines.evaluation import protocols
 from pipelines.training import groups
 
 SHIPPED = params.ROOT / "params.yaml"
@@ -270,6 +271,35 @@ def test_what_does_not_fit_is_named(tmp_path: Path, edit: Callable[[dict[str, An
     path = choices.put(tmp_path, tree)
     with pytest.raises(VSRError, match=re.escape(message)):
         params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(metrics=["psnr", "sssim"]),
+            "params.yaml: tests.corpora.parallax: unknown metric 'sssim': did you mean 'ssim'?",
+        ),
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(protocols=["vidd4"]),
+            "params.yaml: tests.corpora.parallax: unknown protocol 'vidd4': did you mean 'vid4'?",
+        ),
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(protocols=["y", "vimeo90k_t"]),
+            "params.yaml: tests.corpora.parallax: the protocols 'vimeo90k_t' and 'y' cannot score the same restored clips",
+        ),
+        (
+            lambda tree: tree["suites"]["fidelity"].update(metrics=["psnrr"]),
+            "params.yaml: suites.fidelity: unknown metric 'psnrr': did you mean 'psnr'?",
+        ),
+    ],
+)
+def test_how_is_scored_is_checked_before_any_work(tmp_path: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
+    tree = choices.shipped()
+    protocols.check(params.load(choices.put(tmp_path, tree)))
+    edit(tree)
+    with pytest.raises(VSRError, match=re.escape(message)):
+        protocols.check(params.load(choices.put(tmp_path, tree)))
 
 
 def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:

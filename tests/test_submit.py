@@ -91,7 +91,9 @@ def test_secrets_stay_here(root: Path) -> None:
         assert not any(b"NotToBeShown" in path.read_bytes() for path in package.iterdir())
     with pytest.raises(VSRError, match="MLFLOW_TRACKING_URI has a password in it, .*: set it in the cluster's environment"):
         of(root, MLFLOW_TRACKING_URI="https://me:word@tracker.example.org")
-    subprocess.run([sys.executable, "-m", "dvc", "remote", "modify", "store", "url", "s3://me:word@bucket/vsr"], cwd=root, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "modify", "store", "url", "s3://me:word@bucket/vsr"], cwd=root, check=True
+    )
     with pytest.raises(VSRError, match="the address of the DVC remote 'store' has a password in it"):
         of(root)
 
@@ -124,14 +126,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("head")
     (folder / "token").write_text(secrets.token_hex(32))
     client = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-    port, dashboard, agent, rpc, metrics = (str(free_port()) for _ in range(5))
+    port, dashboard, agent, rpc, metrics, remote = (str(free_port()) for _ in range(6))
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("VSR_", "RAY_", "MLFLOW_", "AWS_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as temporary, (folder / "log").open("w") as log:
         command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={temporary}"]
         ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-        ports += [f"--dashboard-agent-grpc-port={rpc}", f"--metrics-export-port={metrics}", "--ray-client-server-port=0"]
+        ports += [f"--dashboard-agent-grpc-port={rpc}", f"--metrics-export-port={metrics}", f"--ray-client-server-port={remote}"]
         process = subprocess.Popen(
             [*command, *ports, "--node-ip-address=127.0.0.1", "--include-dashboard=true"],
             cwd=folder,

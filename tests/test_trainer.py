@@ -143,7 +143,9 @@ def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
         assert trainer.Workers.from_environment(4) == trainer.Workers(2, 1, False)
         monkeypatch.setenv("VSR_TRAIN_WORKERS", "3")
-        with pytest.raises(VSRError, match="3 workers with 1 CPU each does not fit into the cluster, which has room for 2: lower"):
+        with pytest.raises(
+            VSRError, match="3 workers with 1 CPU each does not fit into the cluster, which has room for 2: lower"
+        ):
             trainer.Workers.from_environment(3)
         monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
     monkeypatch.setenv("VSR_TRAIN_CPUS", "1")

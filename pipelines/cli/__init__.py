@@ -39,6 +39,18 @@ def _run() -> None:
         pretty_exceptions_enable=False,
     )
     of_project = (repro, report, submit, jobs)
-    for command in (*of_project, degrade, restore, score, compare, card, export, ui, doctor, clean, sources):  # as the help lists them
+    for command in (
+        *of_project,
+        degrade,
+        restore,
+        score,
+        compare,
+        card,
+        export,
+        ui,
+        doctor,
+        clean,
+        sources,
+    ):  # as the help lists them
         app.command()(command)
     app(prog_name="vsr")

@@ -9,7 +9,9 @@ import typer
 
 from pipelines.errors import VSRError
 
-Address = Annotated[str | None, typer.Option(help="The cluster's dashboard, e.g. http://127.0.0.1:8265; else RAY_API_SERVER_ADDRESS.")]
+Address = Annotated[
+    str | None, typer.Option(help="The cluster's dashboard, e.g. http://127.0.0.1:8265; else RAY_API_SERVER_ADDRESS.")
+]
 
 
 def submit(
@@ -22,9 +24,10 @@ def submit(
     The same again shows the job that there is. Results are in the DVC remote then: `vsr repro --pull` has them here.
     """
     from pipelines import params
+    from pipelines.evaluation import protocols
     from pipelines.runtime import submit as submitting
 
-    params.load()
+    protocols.check(params.load())
     root = params.find().parent
     wanted = submitting.submission(root, targets or (), jobs)
     client = submitting.connect(address)
@@ -47,7 +50,9 @@ def submit(
         place = submitting.bring_home(root, name, before, made)
         print(f"{name}: {place.relative_to(root)} is that of the job; `vsr repro --pull` brings what it made.")
     if state != "SUCCEEDED":
-        raise VSRError(f"{name} has {'failed' if state == 'FAILED' else 'been stopped'}: mend what its log says; the same command goes on.")
+        raise VSRError(
+            f"{name} has {'failed' if state == 'FAILED' else 'been stopped'}: mend what its log says; the same command goes on."
+        )
 
 
 def jobs(address: Address = None) -> None:

@@ -21,13 +21,18 @@ def repro(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
-    pull: Annotated[bool, typer.Option("--pull", help="Take from the DVC remote what was made before, here or elsewhere.")] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Take from the DVC remote what was made before, here or elsewhere.")
+    ] = False,
 ) -> None:
     """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
     from pipelines import params
+    from pipelines.evaluation import protocols
     from pipelines.runtime.repro import repro as reproduce
 
-    suites = [*params.load().suites.values()]
+    loaded = params.load()
+    protocols.check(loaded)
+    suites = [*loaded.suites.values()]
     if not reproduce(params.find().parent, jobs, targets or (), suites, pull=pull):
         raise typer.Exit(1)
 
@@ -91,7 +96,11 @@ def clean() -> None:
         removed = cleaning.clean(root)
     for one in removed:
         print(f"removed .vsr/work/{one.key} of {one.stage} ({one.size / 2**20:.1f} MiB)")
-    print(f"{len(removed)} work folders, {sum(one.size for one in removed) / 2**20:.1f} MiB." if removed else "There is nothing to remove.")
+    print(
+        f"{len(removed)} work folders, {sum(one.size for one in removed) / 2**20:.1f} MiB."
+        if removed
+        else "There is nothing to remove."
+    )
 
 
 def sources() -> None:

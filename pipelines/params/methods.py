@@ -178,7 +178,9 @@ class Passes(Strict):
     @model_validator(mode="after")
     def _something_is_left(self) -> Passes:
         if self.window <= 2 * self.overlap:
-            raise ValueError(f"an overlap of {self.overlap} at each cut leaves nothing of a window of {self.window}: lower it below half")
+            raise ValueError(
+                f"an overlap of {self.overlap} at each cut leaves nothing of a window of {self.window}: lower it below half"
+            )
         return self
 
 

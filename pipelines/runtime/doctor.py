@@ -35,7 +35,7 @@ def examine() -> Iterator[Check]:
     yield _pair()
     yield _gpu()
     yield _asked("ffmpeg with x264 and MPEG-4", _encoders)
-    yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
+    yield _asked("params.yaml", _params)
     yield _asked("MLflow", _mlflow)
     yield _asked("Ray", _ray)
     yield _weights()
@@ -74,6 +74,14 @@ def _gpu() -> Check:
 def _checkout() -> str:
     checkout.check()
     return str(checkout.CODE)
+
+
+def _params() -> str:
+    from pipelines.evaluation import protocols
+
+    loaded = params.load()
+    protocols.check(loaded)
+    return f"valid, {len(loaded.experiments)} experiments"
 
 
 def _encoders() -> str:

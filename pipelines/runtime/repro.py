@@ -173,7 +173,9 @@ def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[
     return stages
 
 
-def _run(root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], pull: bool) -> tuple[set[str], set[str]]:
+def _run(
+    root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], pull: bool
+) -> tuple[set[str], set[str]]:
     waiting, unmade = set(todo), set(todo)
     running: dict[Future[int], tuple[str, float]] = {}
     failed: set[str] = set()

@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -100,7 +100,9 @@ def submission(root: Path, targets: Sequence[str], jobs: int, environment: Mappi
     variables = {name: environment[name] for name in CARRIED if environment.get(name)}
     for name, value in variables.items():
         if "@" in value:
-            raise VSRError(f"{name} has a password in it, which would be shown with the job: set it in the cluster's environment.")
+            raise VSRError(
+                f"{name} has a password in it, which would be shown with the job: set it in the cluster's environment."
+            )
     commit = _git(root, "rev-parse", "HEAD").decode().strip()
     return Submission(root, commit, _edits(root), tuple(targets), jobs, _remote(root), variables)
 
@@ -118,7 +120,9 @@ def connect(address: str | None) -> JobSubmissionClient:
     """
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS")
     if not address:
-        raise VSRError("which cluster? Give --address, the URL of its dashboard such as http://127.0.0.1:8265, or set RAY_API_SERVER_ADDRESS.")
+        raise VSRError(
+            "which cluster? Give --address, the URL of its dashboard such as http://127.0.0.1:8265, or set RAY_API_SERVER_ADDRESS."
+        )
     from ray.job_submission import JobSubmissionClient
 
     with _told(address):
@@ -145,7 +149,10 @@ def attach_or_start(client: JobSubmissionClient, wanted: Submission) -> tuple[st
                 client.submit_job(
                     entrypoint="python3 job.py",
                     submission_id=name,
-                    runtime_env={"working_dir": str(package), "env_vars": {**wanted.variables, "RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}},
+                    runtime_env={
+                        "working_dir": str(package),
+                        "env_vars": {**wanted.variables, "RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS},
+                    },
                     metadata={"commit": wanted.commit, "edits": wanted.edited, "targets": " ".join(wanted.targets)},
                 )
             except RuntimeError:  # another one was faster
@@ -332,7 +339,9 @@ def _told(address: str) -> Iterator[None]:
         reason = " ".join(str(error).split())
         if "401" in reason or "403" in reason or "nauthenticated" in reason:
             raise VSRError(_token(address)) from error
-        raise VSRError(f"the cluster at {address} does not answer ({reason[:300]}): is its head up, and its port forwarded?") from error
+        raise VSRError(
+            f"the cluster at {address} does not answer ({reason[:300]}): is its head up, and its port forwarded?"
+        ) from error
 
 
 def _token(address: str) -> str:

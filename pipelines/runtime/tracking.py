@@ -451,7 +451,11 @@ def _prepare(path: Path) -> None:
             here, end = _artifacts(path, name), _artifacts(Path("/mlflow.db"), name).removeprefix("file://")
             if location == here or not (location.startswith("file:") and location.endswith(end)):
                 continue  # where they are, or where someone else put them
-            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+            for table, column in (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+            ):
                 database.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
                     (here, len(location) + 1, len(location), location),

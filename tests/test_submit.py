@@ -60,6 +60,10 @@ def test_the_same_work_has_the_same_key(root: Path) -> None:
     assert edited.key != clean.key and edited.edited in edited.described()
     (root / "new.bin").write_bytes(bytes(range(256)))
     assert of(root).edited not in ("", edited.edited)
+    made = of(root)
+    (root / "dvc.lock").write_text("stages: {}\n")
+    assert of(root).key == made.key and b"dvc.lock" in of(root).diff  # it goes along, and is what was made and no other work
+    (root / "dvc.lock").unlink()
     assert git(root, "status", "--porcelain").splitlines() == [" M code.py", "?? new.bin"]  # git's index is left alone
 
 
@@ -172,7 +176,8 @@ def test_from_here_to_a_cluster_and_home(head: dict[str, str], tmp_path: Path) -
     assert process.stdout
     lines = [process.stdout.readline(), process.stdout.readline()]
     name = lines[0].split(":")[0]
-    assert name.startswith("vsr-") and "degrade of commit" in lines[0] and "with the edits" in lines[0]
+    assert name.startswith("vsr-"), "".join([*lines, process.communicate()[0]])
+    assert "degrade of commit" in lines[0] and "with the edits" in lines[0]
     assert lines[1] == "not sent, the cluster has its own: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY\n"
     lines.append(process.stdout.readline())
     process.send_signal(signal.SIGINT)

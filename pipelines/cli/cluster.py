@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def submit(
     from pipelines.evaluation import protocols
     from pipelines.runtime import submit as submitting
 
+    logging.disable(logging.INFO)  # Ray says what it uploads
     protocols.check(params.load())
     root = params.find().parent
     wanted = submitting.submission(root, targets or (), jobs)
@@ -59,6 +61,7 @@ def jobs(address: Address = None) -> None:
     """List the jobs that were submitted to a cluster, with their state."""
     from pipelines.runtime import submit as submitting
 
+    logging.disable(logging.INFO)
     found = submitting.listed(submitting.connect(address))
     for one in found:
         print(f"{one.id}  {one.state:9}  {one.began}  {one.what}" + (f"  {one.message}" if one.state == "FAILED" else ""))

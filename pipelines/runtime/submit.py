@@ -50,6 +50,7 @@ class Submission:
         root: the repository here.
         commit: what is checked out there.
         diff: what was edited since, untracked files that git does not ignore among it.
+        edited: a name for that, the first digits of a sha256; empty if nothing was. dvc.lock is carried and makes no other work.
         targets, jobs: as of `vsr repro`.
         remote: the options of the DVC remote as `dvc config` has them.
         variables: the environment that it gets.
@@ -58,15 +59,11 @@ class Submission:
     root: Path
     commit: str
     diff: bytes
+    edited: str
     targets: tuple[str, ...]
     jobs: int
     remote: Mapping[str, str]
     variables: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def edited(self) -> str:
-        """A name for what was edited since the commit, the first digits of its sha256; empty if nothing was."""
-        return hashlib.sha256(self.diff).hexdigest()[:8] if self.diff else ""
 
     @property
     def key(self) -> str:
@@ -77,7 +74,7 @@ class Submission:
     def described(self) -> str:
         """What it is, in words."""
         what = ", ".join(self.targets) or "the whole graph"
-        return f"{what} of commit {self.commit[:8]}" + (f" with the edits {self.edited}" if self.diff else "")
+        return f"{what} of commit {self.commit[:8]}" + (f" with the edits {self.edited}" if self.edited else "")
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,9 @@ def submission(root: Path, targets: Sequence[str], jobs: int, environment: Mappi
                 f"{name} has a password in it, which would be shown with the job: set it in the cluster's environment."
             )
     commit = _git(root, "rev-parse", "HEAD").decode().strip()
-    return Submission(root, commit, _edits(root), tuple(targets), jobs, _remote(root), variables)
+    diff, own = _edits(root)
+    edited = hashlib.sha256(own).hexdigest()[:8] if own else ""
+    return Submission(root, commit, diff, edited, tuple(targets), jobs, _remote(root), variables)
 
 
 def not_carried(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -275,13 +274,14 @@ def _packed(wanted: Submission) -> Iterator[Path]:
         yield package
 
 
-def _edits(root: Path) -> bytes:
-    """All that differs from the commit, new files among it; git's own index is left alone."""
+def _edits(root: Path) -> tuple[bytes, bytes]:
+    """All that differs from the commit, new files among it, and the same without dvc.lock; git's own index is left alone."""
     with tempfile.TemporaryDirectory(prefix="vsr-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git(root, "read-tree", "HEAD", **index)
         _git(root, "add", "--all", **index)
-        return _git(root, "diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "HEAD", **index)
+        diff = ("diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", ".")
+        return _git(root, *diff, **index), _git(root, *diff, ":(exclude)dvc.lock", **index)
 
 
 def _remote(root: Path) -> dict[str, str]:
@@ -292,18 +292,16 @@ def _remote(root: Path) -> dict[str, str]:
     """
     options = dict(line.split("=", 1) for line in _dvc(root, "config", "--list").splitlines() if "=" in line)
     name = options.get("core.remote")
-    urls = dict(line.removesuffix(" (default)").split(None, 1) for line in _dvc(root, "remote", "list").splitlines() if line)
-    if name not in urls:
+    url = options.get(f"remote.{name}.url")
+    if name is None or url is None:
         raise VSRError(
             "there is no DVC remote by default, so a job's results could not come home: add one, e.g. by "
             "`dvc remote add --default store s3://bucket/vsr`."
         )
-    assert name
-    url = urls[name].strip()
     if "@" in url:
         raise VSRError(f"the address of the DVC remote {name!r} has a password in it: set it by `dvc remote modify --local`.")
-    found = {option: options[f"remote.{name}.{option}"] for option in REMOTE if f"remote.{name}.{option}" in options}
-    return {"core.remote": name, **{f"remote.{name}.{option}": value for option, value in {**found, "url": url}.items()}}
+    found = {f"remote.{name}.{option}" for option in REMOTE}
+    return {option: value for option, value in options.items() if option in {"core.remote", *found}}
 
 
 def _git(root: Path, *words: str, **environment: str) -> bytes:

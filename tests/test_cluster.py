@@ -48,9 +48,6 @@ with translate_errors(), connect():
 def test_a_process_of_ray_that_is_killed_is_told_and_nothing_stays(name: str) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {"VSR_WORKERS": "1"}
     done = subprocess.run([sys.executable, "-c", WAITING, name], env=environment, capture_output=True, text=True, timeout=100)
-    assert (
-        done.returncode == 1
-        and done.stderr.startswith(f"error: Ray's {name} has ended on this machine")
-        and done.stderr.count("\n") == 1
-    ), done
+    said = done.stderr.splitlines()  # Ray shows the end of its own log before
+    assert done.returncode == 1 and said[-1].startswith(f"error: Ray's {name} has ended on this machine"), done
     assert not [pid for pid in map(int, done.stdout.splitlines()[0].split()) if psutil.pid_exists(pid)]

@@ -37,7 +37,7 @@ def connect() -> Iterator[None]:
     preflight()
     # Asked for by name, an own cluster is never one that someone else has started on this machine.
     own = {} if address else {"address": "local", "num_cpus": cores(), "include_dashboard": False}
-    _init({"address": address, "logging_level": logging.CRITICAL, "log_to_driver": False, **own})
+    _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
     try:
         with _watched() if own else nullcontext():
             yield

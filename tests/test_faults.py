@@ -90,6 +90,13 @@ def test_signals_end_the_block_and_are_given_back(number: signal.Signals, capsys
         signal.signal(number, before)
 
 
+def test_a_home_that_is_the_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    for path, mend in (("/.ray", "set HOME, which is /, to a folder of yours"), ("/data/x", "check its path and permissions")):
+        with pytest.raises(SystemExit, match=mend), translate_errors():
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
 def test_a_user_without_a_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that is run under any number; getpass is how DVC asks."""
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):

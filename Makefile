@@ -8,12 +8,18 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+# An environment that was made elsewhere and moved has the old place in all of its scripts.
+MOVED := $(shell test -f .venv/bin/activate && ! test -L .venv && ! grep -qF '$(CURDIR)/.venv' .venv/bin/activate && echo moved)
 DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu dap_bi
 
 setup: $(READY)
+ifneq ($(MOVED),)
+.PHONY: $(READY)
+endif
 
 $(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" || { echo "error: Python 3.11 is needed: install it, or run make PYTHON=/path/to/python3.11."; exit 1; }
+	$(if $(MOVED),rm -rf .venv)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

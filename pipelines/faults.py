@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ def translate_errors() -> Iterator[None]:
         SystemExit: with status 1 and the sentence of a `VSRError` or of the operating system, or 128 and the number of the
             signal that ended the block. Other errors pass, with their traceback.
     """
+    _have_a_name()
     with _signals_end_the_block():
         try:
             yield
@@ -74,10 +76,18 @@ def _sentence(error: OSError) -> str | None:
         )
     home = os.path.expanduser("~")
     if where and (error.errno in _REFUSED or (error.errno == errno.ENOENT and where == home)):
-        at_home = where == home or where.startswith(home + os.sep)
+        at_home = home in (where, os.path.dirname(where)) or (home != os.sep and where.startswith(home + os.sep))
         mend = f"set HOME, which is {home}, to a folder of yours" if at_home else "check its path and permissions"
         return f"{where} cannot be used ({error.strerror}): {mend}, and run again; what is finished is kept."
     return None
+
+
+def _have_a_name() -> None:
+    """Give the user a name where the system knows none, as in a container run under any number: DVC asks for it."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", f"user{os.getuid()}")
 
 
 @contextmanager

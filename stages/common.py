@@ -40,7 +40,7 @@ def begin(name: str) -> tuple[lineage.Stage, params.Params]:
     edited = lineage.edited_since(stage, STARTED)
     if edited:
         raise VSRError(f"{name}: {' and '.join(edited)} changed while the stage was starting: run it again.")
-    stage.work.mkdir(parents=True, exist_ok=True)
+    lineage.start_work(stage)
     return stage, loaded
 
 

@@ -30,8 +30,9 @@ def train(
     """Train to the end, or go on to it, and leave the network in `out`.
 
     Raises:
-        VSRError: MLflow does not answer before or after the training, the training fails, or what it depends on was edited.
+        VSRError: the recipe and the clips do not fit, MLflow does not answer before or after the training, the training fails, or what it depends on was edited.
     """
+    build()  # what does not fit together is told now, and not by a worker later
     tracking.preflight()
     record = {**record, "run_key": stage.run_key}
     with connect():

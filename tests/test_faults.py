@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import re
 import shutil
@@ -49,6 +50,7 @@ def file_error(number: int) -> OSError:
         (OSError(errno.ENOSPC, "Error writing bytes to file"), "error: the disk is full (while writing): free some space"),
         (file_error(errno.EROFS), "error: /data/x cannot be used (Read-only file system): check its path and permissions"),
         (PermissionError(errno.EACCES, "Permission denied", os.path.expanduser("~/.ray")), "set HOME, which is "),
+        (PermissionError(errno.EACCES, "Permission denied", "/elsewhere/.ray"), "check its path and permissions"),
         (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.expanduser("~")), "set HOME, which is "),
         (
             OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
@@ -86,6 +88,24 @@ def test_signals_end_the_block_and_are_given_back(number: signal.Signals, capsys
         assert signal.getsignal(number) == signal.SIG_DFL
     finally:
         signal.signal(number, before)
+
+
+def test_a_home_that_is_the_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    for path, mend in (("/.ray", "set HOME, which is /, to a folder of yours"), ("/data/x", "check its path and permissions")):
+        with pytest.raises(SystemExit, match=mend), translate_errors():
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
+def test_a_user_without_a_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is run under any number; getpass is how DVC asks."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
+    with pytest.raises(KeyError):
+        getpass.getuser()
+    with translate_errors():
+        assert getpass.getuser() == f"user{2**31 - 5}"
 
 
 @pytest.fixture(scope="module")

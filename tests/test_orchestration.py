@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import yaml
 
 from pipelines.errors import VSRError
 from pipelines.params import Suite
-from pipelines.runtime import lineage
+from pipelines.runtime import lineage, turns
+from pipelines.runtime.cleaning import clean
 from pipelines.runtime.repro import Graph, _methods, _side_by_side, repro
 
 GRAPH = """
@@ -196,6 +198,64 @@ def test_code_that_is_edited_while_a_stage_imports_it_is_told(root: Path) -> Non
     (root / "pipelines/work.py").write_text("one = 2\n")
     with pytest.raises(VSRError, match="pipelines/work.py changed"):
         lineage.verify(begun)
+
+
+def test_work_that_no_run_needs_is_removed(root: Path) -> None:
+    assert clean(root) == []
+    (root / "hr_one").write_text("one")
+    begun = [lineage.stage(name, root) for name in ("make@one", "make@two", "degrade@one-x2")]
+    lost = lineage.stage("degrade@one-x4", root)
+    for stage in (*begun, lost):
+        lineage.start_work(stage)
+        (stage.work / "last.pt").write_bytes(bytes(1000))
+    old = root / ".vsr/work/0123456789abcdef"
+    old.mkdir()  # does not say whose it is
+    assert clean(root) == []  # degrade@two-x2 has no run key until hr_two is there
+    set_params(root, two=5)
+    (removed,) = clean(root)
+    assert (removed.key, removed.stage) == (begun[1].run_key, "make@two") and removed.size >= 1000
+    (root / "hr_one").unlink()  # made again, it would be the same
+    assert clean(root) == [] and lost.work.is_dir()
+    (root / "hr_one").write_text("one")
+    (root / "hr_two").write_text("two")
+    for name in ("lr_one_x2", "lr_two_x2"):
+        (root / name).write_text("x")
+    assert [one.key for one in clean(root)] == [old.name]
+    assert {path.name for path in (root / ".vsr/work").iterdir()} == {begun[0].run_key, begun[2].run_key, lost.run_key}
+
+
+def test_a_second_command_waits_and_says_for_whom(root: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from pathlib import Path; from pipelines.runtime.repro import repro\nprint(repro(Path.cwd(), 1))",
+    ]
+    with turns.alone(root, "vsr repro first"):
+        process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        assert process.stderr.readline() == f"waiting for `vsr repro first` (process {os.getpid()}) in this workspace to end\n"
+        assert process.poll() is None and not (root / "dvc.lock").exists()
+    said, _ = process.communicate(timeout=200)
+    assert said.splitlines()[-1] == "True" and len(locked(root)) == 7
+
+
+def test_what_a_remote_has_is_taken_from_it(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dvc(root, "remote", "add", "--default", "store", str(tmp_path_factory.mktemp("remote")))
+    assert repro(root, jobs=2)
+    assert "There is a DVC remote: `vsr repro --pull` takes from it" in capsys.readouterr().out
+    dvc(root, "push", "--run-cache")
+    made = locked(root)
+    for path in root.iterdir():
+        if path.name in ("dvc.lock", "report") or path.name.startswith(("hr_", "lr_")):
+            path.unlink()
+    shutil.rmtree(root / ".dvc" / "cache")
+    (root / "work.py").write_text(WORK)
+    assert repro(root, jobs=2, pull=True)
+    said = capsys.readouterr().out
+    assert "There is a DVC remote" not in said and "Running stage" not in said
+    assert locked(root) == made and (root / "report").read_text() == "one 1\ntwo 2\n"
 
 
 def test_side_by_side_gives_the_lock_of_dvc_repro(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -15,6 +15,7 @@ import yaml
 import models
 from pipelines import params
 from pipelines.errors import VSRError
+from pipelines.evaluation import protocols
 from pipelines.training import groups
 
 SHIPPED = params.ROOT / "params.yaml"
@@ -184,6 +185,15 @@ def test_networks_of_vimeo90k_are_those_of_the_papers(method: str, profile: str,
         ),
         ("basicvsr_bi: {", "basicvsr.bi: {", "lower-case letters, digits and '_' only"),
         ("corpora:  ", "corpora: [  ", "not valid YAML"),
+        ("    seed: 0\n    height", "    seed: 0\n    seed: 1\n    height", "not valid YAML at line "),
+        ("    seed: 0\n    height", "    seed: 0\n    seed: 1\n    height", "(the key 'seed' is there twice)"),
+        ("seed: 0\n    height", "seed: 1" + 30 * "0" + "\n    height", "'corpora.parallax.seed' is 1" + 30 * "0"),
+        ("seed: 0\n    height", "seed: -1\n    height", "'corpora.parallax.seed' is -1"),
+        ("protocols: [y, rgb]", "protocols: [y, rgb, y]", "'y' is in it twice: leave one out"),
+        ("metrics: [psnr, ssim]", "metrics: [ssim, ssim]", "'ssim' is in it twice: leave one out"),
+        ("degradations: [bi_x4, ", "degradations: [bi_x4, bi_x4, ", "'bi_x4' is in it twice: leave one out"),
+        ("overlap: 10", "overlap: 50", "an overlap of 50 at each cut leaves nothing of a window of 100: lower it below half"),
+        ("clips: {train: 12, validation: 2, test: 4}", "clips: {}", "'corpora.parallax.clips' is {}"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -302,6 +312,42 @@ def test_what_does_not_fit_is_named(tmp_path: Path, edit: Callable[[dict[str, An
     edit(tree)
     path = choices.put(tmp_path, tree)
     with pytest.raises(VSRError, match=re.escape(message)):
+        params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(metrics=["psnr", "sssim"]),
+            "params.yaml: tests.corpora.parallax: unknown metric 'sssim': did you mean 'ssim'?",
+        ),
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(protocols=["vidd4"]),
+            "params.yaml: tests.corpora.parallax: unknown protocol 'vidd4': did you mean 'vid4'?",
+        ),
+        (
+            lambda tree: tree["tests"]["corpora"]["parallax"].update(protocols=["y", "vimeo90k_t"]),
+            "params.yaml: tests.corpora.parallax: the protocols 'vimeo90k_t' and 'y' cannot score the same restored clips",
+        ),
+        (
+            lambda tree: tree["suites"]["fidelity"].update(metrics=["psnrr"]),
+            "params.yaml: suites.fidelity: unknown metric 'psnrr': did you mean 'psnr'?",
+        ),
+    ],
+)
+def test_how_is_scored_is_checked_before_any_work(tmp_path: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
+    tree = choices.shipped()
+    protocols.check(params.load(choices.put(tmp_path, tree)))
+    edit(tree)
+    with pytest.raises(VSRError, match=re.escape(message)):
+        protocols.check(params.load(choices.put(tmp_path, tree)))
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = choices.put(tmp_path, choices.shipped())
+    path.write_bytes(path.read_bytes() + "# für später\n".encode("latin-1"))
+    with pytest.raises(VSRError, match=r"params.yaml is not UTF-8 at line \d+: save it as UTF-8"):
         params.load(path)
 
 

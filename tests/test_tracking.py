@@ -8,8 +8,10 @@ import os
 import pickle
 import shutil
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +244,68 @@ def test_a_database_elsewhere_is_not_made_anew(store: str, tmp_path: Path) -> No
     with pytest.raises(VSRError, match="MLFLOW_TRACKING_URI"):
         away.metrics(0, {"psnr": 1.0})
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_database_that_was_half_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    partial = tmp_path / ".mlflow.db.partial"
+    with closing(sqlite3.connect(partial)) as database:  # as a kill leaves it
+        database.execute("CREATE TABLE _alembic_tmp_experiments (id INTEGER)")
+    (tmp_path / ".mlflow.db.partial-journal").write_text("x")
+    seen: list[bool] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: seen.append((tmp_path / "mlflow.db").exists()) or replace(old, new))
+    tracking.preflight()
+    assert seen == [False] and {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+    assert MlflowClient(tracking.uri()).get_run(start().id).data.tags[tracking.RUN_KEY] == "abc123"
+
+
+def _first(folder: Path) -> None:
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    start().artifact(folder / "first.txt")
+
+
+def test_artifacts_move_with_the_workspace(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old place", tmp_path / "new place"
+    old.mkdir()
+    shutil.copyfile(empty, old / "mlflow.db")
+    (old / "first.txt").write_text("1")
+    # In a process of its own, for MLflow remembers where a run's artifacts are.
+    first = multiprocessing.get_context("spawn").Process(target=_first, args=(old,))
+    first.start()
+    first.join()
+    assert first.exitcode == 0
+    old.rename(new)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new / 'mlflow.db'}")
+    tracking.preflight()
+    run, other = start(), start("another")
+    (new / "second.txt").write_text("2")
+    for each in (run, other):
+        each.artifact(new / "second.txt")
+    listed = [[file.path for file in MlflowClient(tracking.uri()).list_artifacts(each.id)] for each in (run, other)]
+    assert listed == [["first.txt", "second.txt"], ["second.txt"]] and not old.exists()
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b"])
+def test_a_path_that_no_address_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / name).mkdir()
+    for file in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name / file).touch()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(VSRError, match="rename that folder, or set MLFLOW_TRACKING_URI"):
+        tracking.preflight()
+    assert {path.name for path in tmp_path.rglob("*")} == {name, "params.yaml", "dvc.yaml"}
+
+
+def test_a_temporary_copy_has_the_runs_of_its_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc" / "sub"  # as `dvc exp run --temp` has them
+    copy.mkdir(parents=True)
+    for file in ("params.yaml", "dvc.yaml"):
+        (copy / file).touch()
+    monkeypatch.chdir(copy)
+    assert tracking.uri() == f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def _create(where: str, results: multiprocessing.Queue) -> None:

@@ -142,6 +142,12 @@ def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyP
     if not gpus:
         monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
         assert trainer.Workers.from_environment(4) == trainer.Workers(2, 1, False)
+        monkeypatch.setenv("VSR_TRAIN_WORKERS", "3")
+        with pytest.raises(
+            VSRError, match="3 workers with 1 CPU each does not fit into the cluster, which has room for 2: lower"
+        ):
+            trainer.Workers.from_environment(3)
+        monkeypatch.setenv("VSR_TRAIN_WORKERS", "2")
     monkeypatch.setenv("VSR_TRAIN_CPUS", "1")
     assert trainer.Workers.from_environment(4).cpus == 1
     monkeypatch.setenv("VSR_TRAIN_CPUS", "4096")

@@ -35,7 +35,7 @@ from pipelines.training.losses import charbonnier, endpoint_error
 from pipelines.training.restoration import Restoration, restoration_task
 from pipelines.training.schedules import cosine, rate
 from pipelines.training.sources import Stored
-from pipelines.training.state import State, final_weights, load, save
+from pipelines.training.state import State, final_weights, load, newest, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -458,6 +458,18 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
         loop.fit(Broken(), schedule())
 
 
+class Overflowing(Broken):
+    """A task whose loss has no end, and therefore no gradient."""
+
+    def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
+        return {"distance": charbonnier(self.network(batch["x"] * 1e30), torch.zeros(1))}
+
+
+def test_a_loss_without_an_end_ends_the_run() -> None:
+    with pytest.raises(VSRError, match=r"the loss is inf and its gradient 0 at step 0 with the rate"):
+        loop.fit(Overflowing(), schedule())
+
+
 def test_a_batch_that_cannot_be_shared() -> None:
     with pytest.raises(VSRError, match="a batch of 4 cannot be shared evenly by 3 workers"):
         loop.fit(Broken(), schedule(), world=3)
@@ -653,15 +665,31 @@ def test_progress_says_and_tracks() -> None:
     assert lines == [lines[-1]] and lines[-1].startswith("step 400/400  loss 0.50000  psnr 30.000")
 
 
-def test_a_state_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "state.pt"
-    save({"step": 1}, path)
+def test_a_state_is_whole_or_not_there(small_disk: Path) -> None:
+    """The disk has room for one state and not for two more."""
+    path, large = small_disk / "state.pt", {"step": 1, "frozen": {}, "learners": {"x": torch.zeros(10**5)}}
+    save(large, path)
+    save({**large, "step": 2}, path)
+    assert {file.name for file in small_disk.iterdir()} == {"state.pt", "before_state.pt"}
+    with pytest.raises(VSRError, match=r"state.pt cannot be written \(No space left on device\): make room on its disk"):
+        save({"step": 3, "learners": torch.zeros(10**6)}, path)
+    assert load(path)["step"] == 2 and {file.name for file in small_disk.iterdir()} == {"state.pt", "before_state.pt"}
 
-    def fail(state: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("No space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError):
-        save({"step": 2}, path)
-    assert load(path) == {"step": 1}
+@pytest.mark.parametrize("kept", [0, 100])
+def test_where_the_last_state_cannot_be_read_the_one_before_is_taken(tmp_path: Path, kept: int) -> None:
+    path, said = tmp_path / "last.pt", list[str]()
+    assert newest(path, said.append) is None
+    save({"step": 4}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:kept])
+    with pytest.raises(VSRError, match=r"last.pt cannot be read \(\w.*\): remove it to start over"):
+        newest(path, said.append)
+    path.write_bytes(data)
+    save({"step": 8}, path)
+    assert newest(path, said.append) == {"step": 8} and not said
+    path.write_bytes(data[:kept])
+    assert newest(path, said.append) == {"step": 4}
+    assert said[0].startswith(f"the state before it is taken, of step 4: the training state {path} cannot be read (")
+    path.unlink()  # as a kill between two renames leaves it
+    assert newest(path, said.append) == {"step": 4} and len(said) == 1

@@ -20,11 +20,16 @@ def main() -> None:
 
 
 def _run() -> None:
+    from pipelines import checkout
+
+    if sys.argv[1:2] != ["doctor"]:  # which says it among all else
+        checkout.check()
     import typer  # here, so that Ctrl-C is met while it is imported
 
+    from pipelines.cli.cluster import jobs, submit
     from pipelines.cli.footage import degrade, export, restore
     from pipelines.cli.networks import card
-    from pipelines.cli.project import doctor, report, repro, sources, ui
+    from pipelines.cli.project import clean, doctor, report, repro, sources, ui
     from pipelines.cli.scores import compare, score
 
     app = typer.Typer(
@@ -32,6 +37,19 @@ def _run() -> None:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for command in (repro, report, degrade, restore, score, compare, card, export, ui, doctor, sources):  # as the help lists them
+    of_project = (repro, report, submit, jobs)
+    for command in (
+        *of_project,
+        degrade,
+        restore,
+        score,
+        compare,
+        card,
+        export,
+        ui,
+        doctor,
+        clean,
+        sources,
+    ):  # as the help lists them
         app.command()(command)
     app(prog_name="vsr")

@@ -1,4 +1,4 @@
-"""Commands for the project that params.yaml describes, and for the machine it runs on: repro, report, ui, doctor, sources."""
+"""Commands for the project that params.yaml describes, and for the machine it runs on: repro, report, ui, doctor, clean, sources."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ def repro(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale and how long it will take.")] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Take from the DVC remote what was made before, here or elsewhere.")
+    ] = False,
 ) -> None:
     """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
     from pipelines import params
+    from pipelines.evaluation import protocols
     from pipelines.runtime.repro import repro as reproduce
 
-    suites = [*params.load().suites.values()]
-    if not reproduce(params.find().parent, jobs, targets or (), suites, dry):
+    loaded = params.load()
+    protocols.check(loaded)
+    suites = [*loaded.suites.values()]
+    if not reproduce(params.find().parent, jobs, targets or (), suites, dry=dry, pull=pull):
         raise typer.Exit(1)
 
 
@@ -80,6 +86,24 @@ def doctor() -> None:
     if not healthy:
         raise VSRError("what is marked NO has to be mended before the pipeline can run.")
     print(f"\nNext: {following(params.find().parent)}")
+
+
+def clean() -> None:
+    """Remove the work folders of interrupted runs that nothing goes on with any more, because what they depend on was edited."""
+    from pipelines import params
+    from pipelines.runtime import cleaning, turns
+
+    root = params.find().parent
+    params.load()  # says better than DVC what is wrong in it
+    with turns.alone(root, "vsr clean"):
+        removed = cleaning.clean(root)
+    for one in removed:
+        print(f"removed .vsr/work/{one.key} of {one.stage} ({one.size / 2**20:.1f} MiB)")
+    print(
+        f"{len(removed)} work folders, {sum(one.size for one in removed) / 2**20:.1f} MiB."
+        if removed
+        else "There is nothing to remove."
+    )
 
 
 def sources() -> None:

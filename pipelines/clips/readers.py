@@ -30,13 +30,15 @@ def list_clips(corpus: params.Corpus, root: Path) -> list[SourceClip]:
         root: what a relative `source` is relative to.
 
     Raises:
-        VSRError: the source is missing or cannot be reached; see the module of its layout.
+        VSRError: the source is missing or cannot be reached, or has no clips; see the module of its layout.
     """
     if isinstance(corpus, params.Parallax):
         clips = [SourceClip(name, split, name, parallax.FPS, corpus) for name, split in parallax.clips(corpus)]
     else:
         clips = _layout(corpus, places.find(corpus.source, root))
         check_sizes(clips)
+    if not clips:
+        raise VSRError(f"{corpus.source} has no clips: give a `source` that has some.")
     return sorted(clips, key=lambda clip: clip.name)
 
 

@@ -7,13 +7,16 @@ Numbers of different protocols are not comparable: the border and the skipped fr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from pipelines import metrics
 from pipelines.errors import VSRError, unknown
 from pipelines.metrics import luma
+from pipelines.params import Params
 
 Motion = Literal["slow", "medium", "fast"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
@@ -126,6 +129,31 @@ def get(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def check(params: Params) -> None:
+    """Make sure, before any work, that all protocols and metrics of params.yaml are there and go together.
+
+    Raises:
+        VSRError: one is not; says where it is named.
+    """
+    for corpus, test in params.tests.corpora.items():
+        with _named(f"tests.corpora.{corpus}"):
+            check_mirrored([get(name) for name in test.protocols], test.passes.mirrored, f"tests.corpora.{corpus}")
+            for name in test.metrics:
+                metrics.get(name)
+    for key, suite in params.suites.items():
+        with _named(f"suites.{key}"):
+            for name in suite.metrics:
+                metrics.get(name)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except VSRError as error:
+        raise VSRError(f"params.yaml: {place}: {error}") from error
 
 
 def check_mirrored(protocols: Sequence[Protocol], mirrored: bool, test: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import VSRError, unknown
 from pipelines.params import faults, references
-from pipelines.params.base import Name, Split, Strict
+from pipelines.params.base import Name, Names, Split, Strict
 from pipelines.params.corpora import RENDERED, Corpus, Footage, Parallax, Reds, Rendered, TestSet, Vimeo90k
 from pipelines.params.degradations import (
     X264,
@@ -87,7 +87,7 @@ class Params(Strict):
 
     corpora: dict[Name, Corpus]
     recipes: dict[Name, Recipe]
-    degradations: list[Name]
+    degradations: Names
     priors: dict[Name, Prior]
     masks: dict[Name, OfFrames]
     flows: dict[Name, OfFrames]
@@ -144,11 +144,25 @@ def load(path: Path | None = None) -> Params:
     return params
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key of a mapping is there twice: PyYAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise VSRError(f"{path} does not exist: run in a clone of the repository.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise VSRError(f"{path} is not UTF-8 at line {line}: save it as UTF-8, e.g. by `iconv -f latin1 -t utf-8`.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

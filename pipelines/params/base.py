@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 
 def _check_name(name: str) -> str:
@@ -16,6 +18,20 @@ def _check_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Split = Literal["train", "validation", "test"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What every generator of random numbers takes."""
+
+
+def _once(names: list[T]) -> list[T]:
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is in it twice: leave one out")
+    return names
+
+
+Names = Annotated[list[Name], AfterValidator(_once)]
+Choices = Annotated[list[str], Field(min_length=1), AfterValidator(_once)]
+"""At least one of what this project knows by name."""
 
 
 def is_path(weights: str) -> bool:

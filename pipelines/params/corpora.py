@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pipelines.params.base import Split, Strict
+from pipelines.params.base import Seed, Split, Strict
 
 RENDERED = "rendered"
 """The degradation of LR clips that a corpus brings, and the prior that comes with them."""
@@ -24,11 +24,11 @@ class Parallax(Strict):
 
     kind: Literal["parallax"]
     source: str
-    seed: int
+    seed: Seed
     height: Annotated[int, Field(ge=32)]
     width: Annotated[int, Field(ge=32)]
     frames: Annotated[int, Field(ge=2)]
-    clips: dict[Split, PositiveInt]
+    clips: Annotated[dict[Split, PositiveInt], Field(min_length=1)]
     rendered: Rendered | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from pipelines.params.base import Name, Split, Strict, is_path
+from pipelines.params.base import Choices, Name, Names, Seed, Split, Strict, is_path
 from pipelines.params.degradations import Bicubic, Range, Recipe
 from pipelines.params.learning import Learning, Losses, Precision
 
@@ -26,7 +26,7 @@ class Schedule(Learning):
     clip_length: PositiveInt
     precision: Precision
     validate_every: PositiveInt
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _periods_fill_the_schedule(self) -> Schedule:
@@ -152,7 +152,7 @@ class Experiment(OfMethod):
     degradation: Name
     prior: Name
     start: Name
-    seed: int | None = None
+    seed: Seed | None = None
 
     def training(self, profile: Profile) -> Training | None:
         """The recipe of the profile with this experiment's seed; None where the profile has none."""
@@ -175,6 +175,14 @@ class Passes(Strict):
     overlap: Annotated[int, Field(ge=0)]
     mirrored: bool = False
 
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Passes:
+        if self.window <= 2 * self.overlap:
+            raise ValueError(
+                f"an overlap of {self.overlap} at each cut leaves nothing of a window of {self.window}: lower it below half"
+            )
+        return self
+
 
 class Test(Strict):
     """How a corpus is tested: which split is restored, in which passes, and by which protocols (the first leads the report)
@@ -185,8 +193,8 @@ class Test(Strict):
 
     split: Split
     passes: Passes
-    protocols: Annotated[list[str], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)]
+    protocols: Choices
+    metrics: Choices
 
 
 class Tests(Strict):
@@ -194,14 +202,14 @@ class Tests(Strict):
     because its prior is not there, is shown as not applicable."""
 
     corpora: dict[Name, Test]
-    degradations: list[Name]
+    degradations: Names
 
 
 class Suite(Strict):
     """The rows and columns of one table of the report; `metrics` are the columns of each pair."""
 
     title: str
-    methods: list[Name]
-    corpora: list[Name]
-    degradations: list[Name]
-    metrics: Annotated[list[str], Field(min_length=1)]
+    methods: Names
+    corpora: Names
+    degradations: Names
+    metrics: Choices

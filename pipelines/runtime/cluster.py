@@ -8,13 +8,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 
 from pipelines.errors import VSRError
+
+_VITAL = ("raylet", "gcs_server")
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks keep CUDA_VISIBLE_DEVICES: Ray's coming default
 
@@ -35,7 +39,8 @@ def connect() -> Iterator[None]:
     own = {} if address else {"address": "local", "num_cpus": cores(), "include_dashboard": False}
     _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
     try:
-        yield
+        with _watched() if own else nullcontext():
+            yield
     except RayError as error:
         reason = str(error).strip().partition("\n")[0]
         raise VSRError(
@@ -43,6 +48,61 @@ def connect() -> Iterator[None]:
         ) from error
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """End the block when the own cluster's `raylet` or `gcs_server` ends: Ray waits for the first for ever, and ends the program
+    without a word when it misses the second.
+
+    Raises:
+        VSRError: one has ended; so are the other processes of the cluster then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    began = psutil.Process().children(recursive=True)
+    vital = {process: process.name() for process in began if process.name() in _VITAL}
+    lost: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            lost.extend(name for process, name in vital.items() if not _runs(process))
+            if lost:
+                os.kill(os.getpid(), signal.SIGUSR2)  # again until the block has ended: Ray may be in the middle of something
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not over.is_set():
+            raise KeyboardInterrupt  # nothing else ends Ray's own waiting
+
+    before = signal.signal(signal.SIGUSR2, end)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except BaseException as error:
+        over.set()
+        if not lost:
+            raise
+        for process in began:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise VSRError(
+            f"Ray's {lost[0]} has ended on this machine, killed from outside or for want of memory: run again to go on, what is "
+            "finished is kept."
+        ) from error
+    finally:
+        over.set()
+        watcher.join()
+        signal.signal(signal.SIGUSR2, before)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _init(options: dict[str, Any]) -> None:

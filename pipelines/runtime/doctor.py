@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines import params
+from pipelines import checkout, params
 from pipelines.errors import VSRError
 
 
@@ -32,10 +32,11 @@ def examine() -> Iterator[Check]:
     yield Check(
         "python", sys.version_info[:2] == (3, 11), f"{python}" + ("" if sys.version_info[:2] == (3, 11) else ", 3.11 is needed")
     )
+    yield _asked("checkout", _checkout)
     yield _pair()
     yield _gpu()
     yield _asked("ffmpeg with x264 and MPEG-4", _encoders)
-    yield _asked("params.yaml", lambda: f"valid, {len(params.load().experiments)} experiments")
+    yield _asked("params.yaml", _params)
     yield _asked("MLflow", _mlflow)
     yield _asked("Ray", _ray)
     yield _weights()
@@ -76,6 +77,19 @@ def _gpu() -> Check:
         return Check("GPU", False, f"torch cannot be loaded ({error})", needed=False)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return Check("GPU", bool(names), ", ".join(names) or "none, everything runs on the CPU", needed=False)
+
+
+def _checkout() -> str:
+    checkout.check()
+    return str(checkout.CODE)
+
+
+def _params() -> str:
+    from pipelines.evaluation import protocols
+
+    loaded = params.load()
+    protocols.check(loaded)
+    return f"valid, {len(loaded.experiments)} experiments"
 
 
 def _encoders() -> str:

@@ -30,6 +30,8 @@ from pipelines.errors import VSRError
 from pipelines.runtime import sources
 from pipelines.runtime.imports import PACKAGES
 
+_OF = "stage"
+"""The file of a work folder that says which stage it is of."""
 _SHOWN = 3
 """Edits that a refusal names."""
 
@@ -79,18 +81,11 @@ def stage(name: str, root: Path) -> Stage:
     from dvc.stage.exceptions import StageNotFound
 
     began = time.time()
-    params: dict[str, dict[str, Any]] = {}
-    hashes: dict[str, str] = {}
     try:
         found = _defined(name, root, b"".join((root / file).read_bytes() for file in ("dvc.yaml", "params.yaml")))
         paths = [Path(str(dependency.def_path)) for dependency in found.deps]
         sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
-        for dependency in found.deps:
-            path = str(dependency.def_path)
-            if hasattr(dependency, "read_params"):
-                params[path] = dependency.read_params()
-            else:
-                hashes[path] = str(dependency.get_hash().value)
+        params, hashes, key = _identity(name, found)
         outs = tuple(Path(str(out.fs_path)) for out in found.outs)
     except FileNotFoundError as error:
         raise VSRError(
@@ -100,9 +95,54 @@ def stage(name: str, root: Path) -> Stage:
         raise VSRError(f"{name}: dvc.yaml has no such stage: `dvc stage list --all` shows those that there are.") from error
     except DvcException as error:
         raise VSRError(f"{name}: DVC cannot identify the stage ({error}): run `dvc status {name}`.") from error
-    identity = json.dumps({"stage": name, "params": params, "hashes": hashes}, sort_keys=True, default=str)
-    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return Stage(name, root, key, params, hashes, outs, root / ".vsr" / "work" / key, began)
+
+
+def run_keys(root: Path) -> tuple[set[str], set[str]]:
+    """The run keys that stages have now, and the names of the stages that have none because what they depend on is not there.
+
+    Raises:
+        VSRError: DVC cannot read the graph.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    keys, unknown = set(), set()
+    try:
+        for found in Repo(str(root)).index.stages:
+            name = str(found.name)
+            try:
+                keys.add(_identity(name, found)[2])
+            except (FileNotFoundError, DvcException):
+                unknown.add(name)
+    except DvcException as error:
+        raise VSRError(f"DVC cannot read the graph of {root} ({error}): run `dvc dag`.") from error
+    return keys, unknown
+
+
+def _identity(name: str, found: Any) -> tuple[dict[str, dict[str, Any]], dict[str, str], str]:
+    """The params and hashes of one of DVC's stages, and its run key."""
+    params: dict[str, dict[str, Any]] = {}
+    hashes: dict[str, str] = {}
+    for dependency in found.deps:
+        path = str(dependency.def_path)
+        if hasattr(dependency, "read_params"):
+            params[path] = dependency.read_params()
+        else:
+            hashes[path] = str(dependency.get_hash().value)
+    identity = json.dumps({"stage": name, "params": params, "hashes": hashes}, sort_keys=True, default=str)
+    return params, hashes, hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def start_work(begun: Stage) -> None:
+    """Make the work folder of a stage, which says whose it is."""
+    begun.work.mkdir(parents=True, exist_ok=True)
+    (begun.work / _OF).write_text(begun.name)
+
+
+def worker_of(work: Path) -> str | None:
+    """The name of the stage that a work folder is of; None where it does not say."""
+    return (work / _OF).read_text() if (work / _OF).is_file() else None
 
 
 @functools.lru_cache(maxsize=1)
@@ -124,7 +164,7 @@ def verify(begun: Stage) -> None:
     if not edits:
         return
     shown = ", ".join(edits[:_SHOWN]) + (f" and {len(edits) - _SHOWN} more" if len(edits) > _SHOWN else "")
-    kept = begun.work.is_dir() and any(begun.work.iterdir())
+    kept = begun.work.is_dir() and any(path.name != _OF for path in begun.work.iterdir())
     old = f"goes on with what is done, kept in {begun.work.relative_to(begun.root)}" if kept else "runs with the old inputs"
     raise VSRError(
         f"{begun.name} was edited while it ran, so its outputs are not put in place ({shown}): undo the edit and "

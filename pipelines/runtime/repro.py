@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipelines.errors import VSRError, unknown
 from pipelines.params import Suite
-from pipelines.runtime import sources
+from pipelines.runtime import sources, turns
 from pipelines.runtime.display import Lines, display
 from pipelines.runtime.plan import MEASURE, Times, announced
 
@@ -51,7 +51,15 @@ _running: set[subprocess.Popen[str]] = set()
 """The commands of the stages that run."""
 
 
-def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = (), dry: bool = False) -> bool:
+def repro(
+    root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[Suite] = (), *, dry: bool = False, pull: bool = False
+) -> bool:
+    """Reproduce what is stale, as soon as no other command does in this repository; see `_repro`."""
+    with turns.alone(root, " ".join(["vsr repro", *targets])):
+        return _repro(root, jobs, targets, suites, dry, pull)
+
+
+def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite], dry: bool, pull: bool) -> bool:
     """Say what is stale and how long it takes to reproduce, and reproduce it.
 
     Args:
@@ -62,6 +70,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
             there are then.
         suites: the tables of the report. A method that is in none of them is tested on every pair.
         dry: only say it.
+        pull: take from the DVC remote what was made before.
 
     Returns:
         Whether nothing failed; the failed and skipped stages are printed.
@@ -87,12 +96,14 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
     from pipelines.runtime.cluster import connect, preflight
 
     preflight()
+    if not pull and _dvc(root, "remote", "list").strip():
+        print("There is a DVC remote: `vsr repro --pull` takes from it what was made before.")
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
         with display(graph, all_of_it, times, jobs) as shown:
-            failed, skipped = _run(root, graph, todo, jobs, environment, shown)
+            failed, skipped = _run(root, graph, todo, jobs, environment, pull, shown)
             if reported:
-                failed |= _run(root, graph, {REPORT}, 1, environment, shown)[0]
+                failed |= _run(root, graph, {REPORT}, 1, environment, pull, shown)[0]
     for stage in sorted(failed):
         print(f"failed: {stage}")
     for stage in sorted(skipped):
@@ -101,7 +112,7 @@ def repro(root: Path, jobs: int, targets: Iterable[str] = (), suites: Sequence[S
 
 
 def _dvc(root: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=root, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
         if "not inside of a DVC repository" in reason:
@@ -171,7 +182,7 @@ def _named(graph: Graph, methods: Mapping[str, list[str]], target: str) -> list[
 
 
 def _run(
-    root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], shown: Lines
+    root: Path, graph: Graph, todo: set[str], jobs: int, environment: Mapping[str, str], pull: bool, shown: Lines
 ) -> tuple[set[str], set[str]]:
     waiting, unmade = set(todo), set(todo)
     running: dict[Future[int], str] = {}
@@ -183,7 +194,7 @@ def _run(
             for stage in _side_by_side(ready, list(running.values()), jobs):
                 waiting.discard(stage)
                 shown.start(stage)
-                running[threads.submit(_reproduce, root, stage, environment, shown)] = stage
+                running[threads.submit(_reproduce, root, stage, environment, pull, shown)] = stage
             if not running:
                 return failed, waiting
             for future in wait(running, timeout=TICK, return_when=FIRST_COMPLETED).done:
@@ -225,9 +236,9 @@ def _interrupted_with_us() -> Iterator[None]:
         raise
 
 
-def _reproduce(root: Path, stage: str, environment: Mapping[str, str], shown: Lines) -> int:
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str], pull: bool, shown: Lines) -> int:
     # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *(["--pull"] if pull else []), stage]
     process = subprocess.Popen(
         command,
         cwd=root,

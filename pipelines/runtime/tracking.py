@@ -13,12 +13,13 @@ import logging
 import math
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -56,11 +57,28 @@ _VERSIONS = ("vsr", "torch", "torchvision", "ray", "dvc", "mlflow")
 def uri() -> str:
     """Where runs are kept: `MLFLOW_TRACKING_URI`, else the SQLite file beside params.yaml.
 
-    The same from any working directory, so that it can be sent to workers.
+    The same from any working directory, so that it can be sent to workers; DVC's temporary copies of a workspace have its runs.
+
+    Raises:
+        VSRError: the workspace's path has what an address cannot hold.
     """
-    where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{params.find().parent / 'mlflow.db'}"
-    path = _database(where)
-    return f"sqlite:///{path}" if path else where
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given:
+        path = _database(given)
+        return f"sqlite:///{path}" if path else given
+    path = (_workspace() / "mlflow.db").resolve()
+    if odd := re.search(r"\?|%[0-9A-Fa-f]{2}", str(path)):
+        raise VSRError(
+            f"MLflow cannot keep runs in {path}, for {odd[0]!r} means something else in an address: rename that folder, or set "
+            "MLFLOW_TRACKING_URI to another place, e.g. sqlite:////home/me/mlflow.db."
+        )
+    return f"sqlite:///{path}"
+
+
+def _workspace() -> Path:
+    """Where params.yaml is, or of what it is a temporary copy: `dvc exp run --temp` works in one, and removes it."""
+    root = params.find().parent
+    return next((folder for folder in root.parents if root.is_relative_to(folder / ".dvc" / "tmp" / "exps")), root)
 
 
 def preflight() -> None:
@@ -411,7 +429,42 @@ def _client(where: str, *, create: bool = False) -> MlflowClient:
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if path and create:
+        _prepare(path)
     return MlflowClient(tracking_uri=where, registry_uri=where)
+
+
+def _prepare(path: Path) -> None:
+    """Make the database where there is none, beside its place: one that is half-made is refused for ever. Where the workspace was
+    moved, artifacts are looked for beside the database again."""
+    from mlflow import MlflowClient
+
+    if not path.exists():
+        partial = path.with_name(f".{path.name}.partial")
+        for file in path.parent.glob(f"{partial.name}*"):  # and its journal
+            file.unlink()
+        MlflowClient(f"sqlite:///{partial}", f"sqlite:///{partial}").search_experiments(max_results=1)
+        os.replace(partial, path)
+        return
+    with closing(sqlite3.connect(path, timeout=20)) as database, suppress(sqlite3.Error), database:  # MLflow says what is wrong
+        for name, location in database.execute("SELECT name, artifact_location FROM experiments").fetchall():
+            here, end = _artifacts(path, name), _artifacts(Path("/mlflow.db"), name).removeprefix("file://")
+            if location == here or not (location.startswith("file:") and location.endswith(end)):
+                continue  # where they are, or where someone else put them
+            for table, column in (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+            ):
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (here, len(location) + 1, len(location), location),
+                )
+
+
+def _artifacts(path: Path, experiment: str) -> str:
+    """The address of an experiment's artifacts: beside the database, whatever the working directory."""
+    return (path.parent / "mlruns" / experiment).as_uri()
 
 
 @contextmanager
@@ -454,8 +507,7 @@ def _experiment(client: MlflowClient, where: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         path = _database(where)
-        # A server knows where artifacts go; for a file they go beside it, whatever the working directory.
-        location = (path.parent / "mlruns" / name).as_uri() if path else None
+        location = _artifacts(path, name) if path else None  # a server knows where they go
         try:
             return client.create_experiment(name, artifact_location=location, tags=_KIND)
         except MlflowException:  # another process was faster

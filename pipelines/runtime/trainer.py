@@ -30,7 +30,7 @@ from pipelines.monitoring.progress import Tracker, TrainingLog
 from pipelines.params import Schedule
 from pipelines.runtime.outbox import Outbox
 from pipelines.training.loop import Task, fit
-from pipelines.training.state import State, load, save
+from pipelines.training.state import State, load, newest, save
 
 _ATTEMPTS = 3
 _LAST = "last.pt"
@@ -58,12 +58,18 @@ class Workers:
         """
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = _whole("VSR_TRAIN_WORKERS") or max(count for count in range(1, max(1, gpus) + 1) if batch % count == 0)
-        node = int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
-        cpus = _whole("VSR_TRAIN_CPUS") or max(1, node // count)
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        cpus = _whole("VSR_TRAIN_CPUS") or max(1, max(nodes) // count)
         if gpus and count > gpus:
             raise VSRError(f"VSR_TRAIN_WORKERS is {count} and the cluster has {gpus} GPUs: lower it.")
-        if cpus > node:
-            raise VSRError(f"VSR_TRAIN_CPUS is {cpus} and no node of the cluster has more than {node}: lower it.")
+        if cpus > max(nodes):
+            raise VSRError(f"VSR_TRAIN_CPUS is {cpus} and no node of the cluster has more than {max(nodes)}: lower it.")
+        room = sum(node // cpus for node in nodes)
+        if count > room:  # Ray would wait for more
+            raise VSRError(
+                f"a training of {count} workers with {cpus} CPU each does not fit into the cluster, which has room for {room}: "
+                "lower VSR_TRAIN_WORKERS or VSR_TRAIN_CPUS, or add nodes."
+            )
         return Workers(count, cpus, gpus > 0)
 
 
@@ -169,7 +175,7 @@ def _work(config: dict[str, Any]) -> None:
     def keep(step: int, state: State) -> None:
         save(state, last)
 
-    state = load(last) if last.is_file() else None
+    state = newest(last, say if rank == 0 else lambda line: None)
     if state is not None and rank == 0:
         say(f"going on from step {state['step']}/{schedule.iterations}")
     fit(

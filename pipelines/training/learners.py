@@ -93,7 +93,7 @@ class Learner:
             deformable convolutions whose samples may go anywhere, the largest mean `offset` of one in pixels.
 
         Raises:
-            VSRError: the gradient is not finite.
+            VSRError: the loss or its gradient is not finite.
         """
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         for group, options in zip(self.groups, self._optimiser.param_groups, strict=True):
@@ -145,9 +145,10 @@ class Learner:
             self._scaler.load_state_dict(state["scaler"])
 
     def _check(self, loss: Tensor, norm: Tensor, step: int) -> None:
-        """The norm is the same on every rank, so all stop together."""
+        # The norm is the same on every rank, so all stop together; a loss that is infinite on one rank alone stops the others through
+        # Ray. Differences whose squares overflow have a loss without an end and a gradient of 0.
         # With scaled losses an overflow is no fault: the step is left out and the next scale is half as large.
-        if torch.isfinite(norm) or self._scaler.get_scale() > 1:
+        if torch.isfinite(norm) and torch.isfinite(loss) or self._scaler.get_scale() > 1:
             return
         raise VSRError(
             f"the loss is {loss.item():g} and its gradient {norm.item():g} at step {step} with the rate "

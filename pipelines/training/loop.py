@@ -104,7 +104,7 @@ def fit(
         The state at the end, equal to that of the last checkpoint; see `pipelines.training.state`.
 
     Raises:
-        VSRError: the batch cannot be shared evenly, the state is of another run, or a gradient is not finite.
+        VSRError: the batch cannot be shared evenly, the state is of another run, or a loss or gradient is not finite.
     """
     device, indices = torch.device(device), _share(schedule.batch, rank, world)
     for learner in task.learners:

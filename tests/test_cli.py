@@ -34,7 +34,21 @@ def test_help_is_quick_to_load() -> None:
     assert found.stdout.strip() == "[]"
     shown = subprocess.run([VSR, "--help"], capture_output=True, text=True, check=True)
     assert shown.stderr == "" and "Traceback" not in shown.stdout
-    for command in ("repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"):
+    for command in (
+        "repro",
+        "report",
+        "degrade",
+        "restore",
+        "score",
+        "card",
+        "export",
+        "ui",
+        "doctor",
+        "clean",
+        "submit",
+        "jobs",
+        "sources",
+    ):
         assert command in shown.stdout
 
 
@@ -45,7 +59,8 @@ def test_a_shell_completes_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "sources"]
+    "command",
+    ["repro", "report", "degrade", "restore", "score", "card", "export", "ui", "doctor", "clean", "submit", "jobs", "sources"],
 )
 def test_every_command_has_help(vsr: Vsr, command: str) -> None:
     done = vsr(command, "--help")

@@ -137,6 +137,7 @@ def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyP
     for found, batch, count in ((0, 4, 1), (1, 4, 1), (2, 4, 2), (3, 4, 2), (8, 4, 4), (8, 1, 1), (5, 15, 5)):
         with monkeypatch.context() as patched:
             patched.setattr(ray, "cluster_resources", lambda found=found: {"GPU": float(found)})
+            patched.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 16.0}}])
             workers = trainer.Workers.from_environment(batch)
             assert (workers.count, workers.gpu) == (count, found > 0)
     if not gpus:

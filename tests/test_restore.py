@@ -357,7 +357,7 @@ def test_cost_of_a_network_with_masks() -> None:
     pixels, c = 90 * 160, 64
     fr = 9 * c * (3 + 64) + 3 * 9 * c * c
     module = 9 * (2 * c) * c + 9 * c * c
-    attention = 2 * c * (c // 16)  # once per frame
+    attention = c * c + 2 * c * (c // 16)  # once per frame: FC, FC_D and FC_U
     assert other["gmacs"] - one["gmacs"] == pytest.approx((pixels * (fr + 4 * module) + 4 * attention) / 1e9, rel=1e-6)
 
 

@@ -77,16 +77,29 @@ def restore(
             frames differ in size or are too small for the network; priors or a size are given to a network that takes
             none, or lacking; it cannot be compiled; or what it gives is not finite.
     """
-    _check_passes(network, window, overlap)
+    check_passes(network, window, overlap)
     if network.window:
         overlap = network.window // 2
     priors = priors or {}
-    _check_inputs(network, priors, size)
+    check_inputs(network, priors, size)
     run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
+    yield from in_passes(run, windows(checked(frames, priors), window, overlap), size, tile, tile_overlap)
+
+
+def in_passes(
+    run: Runner,
+    passes: Iterable[tuple[list[Seen], int, int]],
+    size: Size | None,
+    tile: int | None = None,
+    tile_overlap: int = TILE_OVERLAP,
+) -> Iterator[np.ndarray]:
+    """The restored frames of a clip that `windows` has cut; arguments, frames and errors as of `restore`."""
     given = 0
-    for seen, first, last in windows(_checked(frames, priors), window, overlap):
-        if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
-            raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
+    for seen, first, last in passes:
+        if len(seen) * (2 if run.mirrored else 1) < run.network.min_frames:
+            raise VSRError(
+                f"the clip has {len(seen)} frames but {run.network.name} needs {run.network.min_frames}: give a longer clip."
+            )
         names = [f"restored frame {given + index}" for index in range(last - first)]
         if tile is None:
             yield from map(_finished, run.restored(seen, first, last, size), names)
@@ -97,24 +110,28 @@ def restore(
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
 
-def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple[list[Item], int, int]]:
+def windows(
+    frames: Iterable[Item], window: int, overlap: int, at_once: bool = False
+) -> Iterator[tuple[list[Item], int, int]]:
     """Cut a clip into passes: the frames of each, and which of them (first, last excluded) it is to give.
 
     All passes of a clip that is longer than `window` have just `window` frames, the last one reaching
-    back as far as that takes.
+    back as far as that takes. A pass comes when it is known not to be the last, one frame after its own, or `at_once` with
+    its last frame; where the clip ends there, its frames come again, for what is to be given of its end.
     """
     kept: list[Item] = []
     base = start = given = 0  # the frame that `kept` begins with, that the next pass begins with, that is wanted next
     for frame in frames:
         kept.append(frame)
-        if base + len(kept) > start + window:  # the clip goes on, so this pass is not its last
+        if base + len(kept) == start + window + (not at_once):  # the clip goes on, so this pass is not its last
             yield kept[start - base : start - base + window], given - start, window - overlap
             given = start + window - overlap
-            # The last pass may begin at any frame after this pass's first.
-            del kept[: start + 1 - base]
-            base, start = start + 1, start + window - 2 * overlap
+            # The last pass may begin at any frame after this pass's first, or `at_once` with that.
+            after = start + (not at_once)
+            del kept[: after - base]
+            base, start = after, start + window - 2 * overlap
     end = base + len(kept)
-    if end:
+    if end > given:
         start = max(0, end - window)
         yield kept[start - base :], given - start, end - start
 
@@ -180,6 +197,11 @@ class Runner:
         height, width = seen[0][0].shape[:2]
         return round(self.network.scale * height), round(self.network.scale * width)
 
+    def call(self, clip: Tensor, **given: Any) -> Tensor:
+        """The network itself."""
+        restored: Tensor = self.network(clip, **given)
+        return restored
+
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
     def forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
@@ -201,7 +223,7 @@ class Runner:
             inputs["size"] = size
         try:
             with running(self.speed, self.device):
-                restored = self.network(clip, **inputs).float()
+                restored = self.call(clip, **inputs).float()
         except ValueError as error:
             raise VSRError(str(error)) from error
         if not self.mirrored:
@@ -232,7 +254,7 @@ def _tiled(
     yield from pictures
 
 
-def _check_passes(network: Network, window: int, overlap: int) -> None:
+def check_passes(network: Network, window: int, overlap: int) -> None:
     if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
         raise VSRError(
             f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
@@ -240,7 +262,7 @@ def _check_passes(network: Network, window: int, overlap: int) -> None:
         )
 
 
-def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
+def check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
     if set(priors) != set(network.priors):
         takes, given = (" and ".join(names) for names in (network.priors, priors))
         raise VSRError(
@@ -254,7 +276,7 @@ def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], 
         )
 
 
-def _checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
+def checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
     """The frames, each with its priors."""
     size: tuple[int, ...] | None = None
     for index, (frame, *planes) in enumerate(zip_longest(frames, *priors.values())):

@@ -110,9 +110,7 @@ def in_passes(
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
 
-def windows(
-    frames: Iterable[Item], window: int, overlap: int, at_once: bool = False
-) -> Iterator[tuple[list[Item], int, int]]:
+def windows(frames: Iterable[Item], window: int, overlap: int, at_once: bool = False) -> Iterator[tuple[list[Item], int, int]]:
     """Cut a clip into passes: the frames of each, and which of them (first, last excluded) it is to give.
 
     All passes of a clip that is longer than `window` have just `window` frames, the last one reaching

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import networks
+from pipelines.cli import live, networks
 from pipelines.errors import VSRError, unknown
 from pipelines.threads import wait_passively
 
@@ -49,8 +49,10 @@ def degrade(
 
 
 def restore(
-    source: Source,
-    destination: Destination,
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="As of degrade; or - for a stream from standard input.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", help="What to write, must not exist yet; or - for a stream to standard output.")
+    ],
     method: Annotated[
         str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
     ] = None,
@@ -81,8 +83,21 @@ def restore(
     ] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Keep a pixel's channels together in memory.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH:FORMAT@FPS", help="The stream has no header, and frames of this size, e.g. 320x180:yuv420p@24."
+        ),
+    ] = None,
+    matrix: Annotated[
+        str | None, typer.Option(help="What the colours of a stream are coded by, bt601 or bt709; bt601 by default.")
+    ] = None,
 ) -> None:
-    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
+    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames.
+
+    `vsr restore - -` restores a stream frame by frame as it arrives: YUV4MPEG2 (ffmpeg's -f yuv4mpegpipe) from standard input
+    to standard output. Networks that look ahead to the end of a clip do so to the end of a --window.
+    """
     wait_passively()
     import torch
 
@@ -99,6 +114,10 @@ def restore(
         raise VSRError("this machine has no CUDA device: leave --device out.")
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
+    if live.asked(source, destination, raw, matrix):
+        if tile is not None:
+            raise VSRError("a stream is restored in whole frames: leave --tile out.")
+        return live.restore(network, sized, raw, matrix or "bt601", window, overlap, place, speed)
     guided = networks.guiding(network, weights, prior, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:

@@ -93,10 +93,10 @@ class Steps(Runner):
     kept: list[State] = field(default_factory=list)
 
     def call(self, clip: Tensor, **given: Any) -> Tensor:
-        step = self.network.step
+        assert isinstance(self.network, OnlineNetwork)
         restored = []
         for t in range(clip.shape[1]):
-            frame, state = step(clip[:, t], *(self.kept or [None]), **given)
+            frame, state = self.network.step(clip[:, t], self.kept[0] if self.kept else None, **given)
             self.kept[:] = [state]
             restored.append(frame)
         return torch.stack(restored, dim=1)

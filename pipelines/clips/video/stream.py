@@ -155,10 +155,10 @@ class Stream:
 
     def _parsed(self, line: bytes) -> Header:
         tags = line[len(MAGIC) :].decode("ascii", "replace").split()
-        sides = [next((int(tag[1:]) for tag in tags if re.fullmatch(rf"{side}\d+", tag, re.ASCII)), 0) for side in "WH"]
-        if not all(sides):
+        width, height = (next((int(tag[1:]) for tag in tags if re.fullmatch(rf"{side}\d+", tag, re.ASCII)), 0) for side in "WH")
+        if not (width and height):
             raise VSRError(f"{self._name} does not say the size of its frames: let ffmpeg write it with `-f yuv4mpegpipe`.")
-        header = Header(*sides, tuple(tag for tag in tags if tag[0] not in "WH"))
+        header = Header(width, height, tuple(tag for tag in tags if tag[0] not in "WH"))
         for tag in header.tags:
             if tag[0] == "C" and tag[1:] not in CHROMA:
                 raise VSRError(

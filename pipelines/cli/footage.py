@@ -49,10 +49,10 @@ def degrade(
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="As of degrade; or - for a stream from standard input.")],
-    destination: Annotated[
-        Path, typer.Argument(metavar="DST", help="What to write, must not exist yet; or - for a stream to standard output.")
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A video file, a folder of frames, a folder of such; - for standard input.")
     ],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="What to write; must not exist yet; - for standard output.")],
     method: Annotated[
         str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
     ] = None,
@@ -115,8 +115,8 @@ def restore(
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
     if live.asked(source, destination, raw, matrix):
-        if tile is not None:
-            raise VSRError("a stream is restored in whole frames: leave --tile out.")
+        if tile is not None or prior is not None:
+            raise VSRError("a stream is restored in whole frames and without priors: leave --tile and --prior out.")
         return live.restore(network, sized, raw, matrix or "bt601", window, overlap, place, speed)
     guided = networks.guiding(network, weights, prior, place)
 

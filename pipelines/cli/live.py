@@ -45,6 +45,8 @@ def restore(
         VSRError: the stream cannot be read, or ends where it should not; then its whole frames are restored before.
         SystemExit: nobody reads standard output any more.
     """
+    import torch
+
     from pipelines.clips import video
     from pipelines.restoring.live import live, lookahead
 
@@ -53,8 +55,8 @@ def restore(
     passes = lookahead(network, window, overlap)
     headerless = video.raw_header(raw) if raw is not None else None
     for stream, what in ((sys.stdin, "input"), (sys.stdout, "output")):
-        if stream.isatty():
-            raise VSRError(f"standard {what} is a terminal: pipe a stream, e.g. `ffmpeg … | vsr restore - - | ffmpeg …`.")
+        if stream is None or stream.isatty():
+            raise VSRError(f"standard {what} is no pipe: give it a stream, e.g. `ffmpeg … | vsr restore - - | ffmpeg …`.")
     source = video.Stream(sys.stdin.buffer, "standard input", headerless, matrix)  # type: ignore[arg-type]  # it is checked above
     header = source.header
     rate = f" at {float(header.fps):g} frames per second" if header.fps else ""
@@ -67,6 +69,11 @@ def restore(
         # What is left in the buffer would be tried again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(BROKEN_PIPE) from None
+    except torch.OutOfMemoryError as error:
+        raise VSRError(
+            f"{passes.window} frames of {header.width}x{header.height} at once do not fit into the memory of the GPU: "
+            "give a smaller --window where the network takes one, or --device cpu."
+        ) from error
     seconds = time.monotonic() - began
     _say(f"{network.name}: {count} frames in {seconds:.1f} s, {count / seconds:.2g} per second")
     if source.fault:

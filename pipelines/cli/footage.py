@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import networks
+from pipelines.cli import live, networks
 from pipelines.errors import VSRError, unknown
 from pipelines.threads import wait_passively
 
@@ -49,8 +49,10 @@ def degrade(
 
 
 def restore(
-    source: Source,
-    destination: Destination,
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A video file, a folder of frames, a folder of such; - for standard input.")
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="What to write; must not exist yet; - for standard output.")],
     method: Annotated[
         str | None, typer.Option(help="A network, e.g. bicubic or basicvsr; by default the one that --weights are of.")
     ] = None,
@@ -89,8 +91,21 @@ def restore(
     ] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Keep a pixel's channels together in memory.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH:FORMAT@FPS", help="The stream has no header, and frames of this size, e.g. 320x180:yuv420p@24."
+        ),
+    ] = None,
+    matrix: Annotated[
+        str | None, typer.Option(help="What the colours of a stream are coded by, bt601 or bt709; bt601 by default.")
+    ] = None,
 ) -> None:
-    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames."""
+    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames.
+
+    `vsr restore - -` restores a stream frame by frame as it arrives: YUV4MPEG2 (ffmpeg's -f yuv4mpegpipe) from standard input
+    to standard output. Networks that look ahead to the end of a clip do so to the end of a --window.
+    """
     wait_passively()
     import torch
 
@@ -109,20 +124,23 @@ def restore(
     if protocol is not None and (window, overlap, tile) != (None, None, None):
         raise VSRError("--protocol restores whole clips and frames: leave --window, --overlap and --tile out.")
     mirrored = protocol is not None and protocols.get(protocol).mirrored
+    passed, dropped = window or 30, 5 if overlap is None else overlap
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
+    if live.asked(source, destination, raw, matrix):
+        if (tile, prior, protocol) != (None, None, None):
+            raise VSRError("a stream is restored in whole frames and without priors: leave --tile, --prior and --protocol out.")
+        return live.restore(network, sized, raw, matrix or "bt601", passed, dropped, place, speed)
     guided = networks.guiding(network, weights, prior, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
         seen, priors = guided(clip)
-        passed, dropped = window or 30, 5 if overlap is None else overlap
-        if protocol is not None:
-            passed, dropped = max(clip.count, 1), 0
+        frames_of_pass, dropped_frames = (passed, dropped) if protocol is None else (max(clip.count, 1), 0)
         frames = restore_frames(
             network,
             seen,
-            window=passed,
-            overlap=dropped,
+            window=frames_of_pass,
+            overlap=dropped_frames,
             mirrored=mirrored,
             device=place,
             priors=priors,
@@ -136,7 +154,7 @@ def restore(
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
-                f"{clip.path}: {passed} frames of {width}x{height} at once do not fit into the memory of the GPU: "
+                f"{clip.path}: {frames_of_pass} frames of {width}x{height} at once do not fit into the memory of the GPU: "
                 "give a smaller --window or --tile, or --device cpu."
             ) from error
 

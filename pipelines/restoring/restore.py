@@ -5,7 +5,8 @@ literature. A longer one is restored in passes of `window` frames, of which the 
 to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
 
 A network that restores the middle of a window of frames gets, for every frame, the window around it
-(`neighbours`), wherever the passes are cut.
+(`neighbours`), wherever the passes are cut. An online network, unless it is shown tiles, restores frame after frame and carries its state
+through the whole clip.
 
 With `tile`, a pass is restored tile by tile, each through all of its frames, and tiles are cut as
 passes are. Memory does not grow with the frames either, but for the pass itself in 8 bits. Networks
@@ -14,8 +15,8 @@ that look further than `tile_overlap` give slightly other frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from models import Network
+from models.parts.online import OnlineNetwork, State
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
 from pipelines.priors import kinds
@@ -77,16 +79,33 @@ def restore(
             frames differ in size or are too small for the network; priors or a size are given to a network that takes
             none, or lacking; it cannot be compiled; or what it gives is not finite.
     """
-    _check_passes(network, window, overlap)
+    check_passes(network, window, overlap)
     if network.window:
         overlap = network.window // 2
     priors = priors or {}
-    _check_inputs(network, priors, size)
-    run = Runner(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored and network.window is None)
+    check_inputs(network, priors, size)
+    mirrored = mirrored and network.window is None
+    kind = Runner if mirrored or tile is not None else runner(network)
+    if kind is Steps:
+        window, overlap = 1, 0
+    run = kind(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored)
+    yield from in_passes(run, windows(checked(frames, priors), window, overlap), size, tile, tile_overlap)
+
+
+def in_passes(
+    run: Runner,
+    passes: Iterable[tuple[list[Seen], int, int]],
+    size: Size | None,
+    tile: int | None = None,
+    tile_overlap: int = TILE_OVERLAP,
+) -> Iterator[np.ndarray]:
+    """The restored frames of a clip that `windows` has cut; arguments, frames and errors as of `restore`."""
     given = 0
-    for seen, first, last in windows(_checked(frames, priors), window, overlap):
-        if len(seen) * (2 if run.mirrored else 1) < network.min_frames:
-            raise VSRError(f"the clip has {len(seen)} frames but {network.name} needs {network.min_frames}: give a longer clip.")
+    for seen, first, last in passes:
+        if len(seen) * (2 if run.mirrored else 1) < run.network.min_frames:
+            raise VSRError(
+                f"the clip has {len(seen)} frames but {run.network.name} needs {run.network.min_frames}: give a longer clip."
+            )
         names = [f"restored frame {given + index}" for index in range(last - first)]
         if tile is None:
             yield from map(_finished, run.restored(seen, first, last, size), names)
@@ -97,24 +116,26 @@ def restore(
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
 
-def windows(frames: Iterable[Item], window: int, overlap: int) -> Iterator[tuple[list[Item], int, int]]:
+def windows(frames: Iterable[Item], window: int, overlap: int, at_once: bool = False) -> Iterator[tuple[list[Item], int, int]]:
     """Cut a clip into passes: the frames of each, and which of them (first, last excluded) it is to give.
 
     All passes of a clip that is longer than `window` have just `window` frames, the last one reaching
-    back as far as that takes.
+    back as far as that takes. A pass comes when it is known not to be the last, one frame after its own, or `at_once` with
+    its last frame; where the clip ends there, its frames come again, for what is to be given of its end.
     """
     kept: list[Item] = []
     base = start = given = 0  # the frame that `kept` begins with, that the next pass begins with, that is wanted next
     for frame in frames:
         kept.append(frame)
-        if base + len(kept) > start + window:  # the clip goes on, so this pass is not its last
+        if base + len(kept) == start + window + (not at_once):  # the clip goes on, so this pass is not its last
             yield kept[start - base : start - base + window], given - start, window - overlap
             given = start + window - overlap
-            # The last pass may begin at any frame after this pass's first.
-            del kept[: start + 1 - base]
-            base, start = start + 1, start + window - 2 * overlap
+            # The last pass may begin at any frame after this pass's first, or `at_once` with that.
+            after = start + (not at_once)
+            del kept[: after - base]
+            base, start = after, start + window - 2 * overlap
     end = base + len(kept)
-    if end:
+    if end > given:
         start = max(0, end - window)
         yield kept[start - base :], given - start, end - start
 
@@ -180,6 +201,11 @@ class Runner:
         height, width = seen[0][0].shape[:2]
         return round(self.network.scale * height), round(self.network.scale * width)
 
+    def call(self, clip: Tensor, **given: Any) -> Tensor:
+        """The network itself."""
+        restored: Tensor = self.network(clip, **given)
+        return restored
+
     # The mode must end before a generator yields, or it would leak into whoever consumes the frames.
     @torch.inference_mode()
     def forward(self, clip: Tensor, priors: Mapping[str, Tensor], size: Size | None) -> Tensor:
@@ -201,13 +227,35 @@ class Runner:
             inputs["size"] = size
         try:
             with running(self.speed, self.device):
-                restored = self.network(clip, **inputs).float()
+                restored = self.call(clip, **inputs).float()
         except ValueError as error:
             raise VSRError(str(error)) from error
         if not self.mirrored:
             return restored
         forwards, backwards = restored.chunk(2, dim=1)
         return (forwards + backwards.flip(1)) / 2
+
+
+@dataclass(frozen=True)
+class Steps(Runner):
+    """An online network that goes on from where the pass before ended; `kept` holds its state."""
+
+    kept: list[State] = field(default_factory=list)
+
+    def call(self, clip: Tensor, **given: Any) -> Tensor:
+        step: Callable[..., tuple[Tensor, State]] = self.network.step  # type: ignore[assignment]
+        restored = []
+        for t in range(clip.shape[1]):
+            priors = {name: prior[:, t] for name, prior in given.items()}
+            frame, state = step(clip[:, t], self.kept[0] if self.kept else None, **priors)
+            self.kept[:] = [state]
+            restored.append(frame)
+        return torch.stack(restored, dim=1)
+
+
+def runner(network: Network) -> type[Runner]:
+    """How the passes of a clip are restored: by an online network as one, whatever they are."""
+    return Steps if isinstance(network, OnlineNetwork) else Runner
 
 
 def _tiled(
@@ -232,7 +280,7 @@ def _tiled(
     yield from pictures
 
 
-def _check_passes(network: Network, window: int, overlap: int) -> None:
+def check_passes(network: Network, window: int, overlap: int) -> None:
     if overlap < 0 or window <= 2 * overlap or window < network.min_frames:
         raise VSRError(
             f"a window of {window} frames with {overlap} dropped at each side cannot be restored: "
@@ -240,7 +288,7 @@ def _check_passes(network: Network, window: int, overlap: int) -> None:
         )
 
 
-def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
+def check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], size: Size | None) -> None:
     if set(priors) != set(network.priors):
         takes, given = (" and ".join(names) for names in (network.priors, priors))
         raise VSRError(
@@ -254,7 +302,7 @@ def _check_inputs(network: Network, priors: Mapping[str, Iterable[np.ndarray]], 
         )
 
 
-def _checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
+def checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarray]]) -> Iterator[Seen]:
     """The frames, each with its priors."""
     size: tuple[int, ...] | None = None
     for index, (frame, *planes) in enumerate(zip_longest(frames, *priors.values())):

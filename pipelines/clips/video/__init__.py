@@ -19,6 +19,8 @@ from pipelines.clips.video.decoding import READABLE, VideoInfo, decode, probe, u
 from pipelines.clips.video.encoding import WRITABLE, encode
 from pipelines.clips.video.frames import PixelFormat, check_size, rational
 from pipelines.clips.video.process import Encoder, check_encoder, check_vmaf
+from pipelines.clips.video.stream import Matrix, Stream, raw_header
+from pipelines.clips.video.stream import write as write_stream
 from pipelines.clips.video.vmaf import VMAF_SMALLEST, Vmaf
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "VMAF_SMALLEST",
     "WRITABLE",
     "Encoder",
+    "Matrix",
     "PixelFormat",
+    "Stream",
     "VideoInfo",
     "Vmaf",
     "check_encoder",
@@ -37,5 +41,7 @@ __all__ = [
     "encode",
     "probe",
     "rational",
+    "raw_header",
     "unsteady",
+    "write_stream",
 ]

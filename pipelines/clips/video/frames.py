@@ -22,7 +22,7 @@ PixelFormat = Literal["yuv420p", "yuv422p", "yuv444p"]
 CHROMA: dict[PixelFormat, tuple[int, int]] = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1)}
 """Pixels per chroma sample, (down, across): sides have to be multiples of these."""
 
-_SWSCALE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+SWSCALE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
 def check_size(size: tuple[int, int], pixel_format: PixelFormat, what: str, instead: str) -> None:
@@ -74,7 +74,7 @@ def raw(height: int, width: int, fps: Fraction | float) -> dict[str, Any]:
 def yuv(picture: Any, pixel_format: PixelFormat, matrix: str, primaries: str | None = None, transfer: str | None = None) -> Any:
     """RGB to tagged YUV of limited range."""
     tags = {"range": "tv", "colorspace": matrix, "color_primaries": primaries, "color_trc": transfer}
-    scaled = picture.filter("scale", out_color_matrix=matrix, out_range="tv", flags=_SWSCALE).filter("format", pixel_format)
+    scaled = picture.filter("scale", out_color_matrix=matrix, out_range="tv", flags=SWSCALE).filter("format", pixel_format)
     return scaled.filter("setparams", **{key: value for key, value in tags.items() if value})
 
 
@@ -85,7 +85,7 @@ def reading(url: str, **options: Any) -> list[str]:
     """Arguments that give the first video stream of a file as PPM on stdout and stop at the first fault."""
     last = {key: options.pop(key) for key in [key for key in options if key.startswith("frames")]}
     source = ffmpeg.input(url, protocol_whitelist="file,pipe", err_detect="explode", threads=1, **options)["v:0"]
-    rgb = source.filter("scale", out_range="pc", flags=_SWSCALE).filter("format", "rgb24")
+    rgb = source.filter("scale", out_range="pc", flags=SWSCALE).filter("format", "rgb24")
     output = ffmpeg.output(rgb, "pipe:", format="image2pipe", vcodec="ppm", fps_mode="passthrough", **last)
     # ffmpeg brings frames of another size to that of the first, and only says so.
     return ["-nostats", *arguments_of(output, "level+info")]

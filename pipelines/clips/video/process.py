@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import subprocess
 import threading
@@ -171,9 +172,48 @@ class Sink:
             raise VSRError(f"{self._target} failed, ffmpeg says: {reason_of(message)}.")
 
 
+class Converter:
+    """An ffmpeg through which frames go one at a time, each out before the next goes in; it does not outlive this object.
+
+    Args:
+        arguments: ffmpeg's, which reads stdin and writes raw frames to stdout, with `SINGLE` threads at both ends.
+        size: of a frame that comes out, in bytes.
+        what: it does, as the subject of an error.
+    """
+
+    def __init__(self, arguments: Sequence[str], size: int, what: str) -> None:
+        # In a group of its own, Ctrl-C does not end it before what it works for.
+        self._process, self._log = start(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        self._size, self._what = size, what
+        self.close = weakref.finalize(self, _stop, self._process, self._log)
+
+    def __call__(self, *data: bytes | memoryview) -> bytearray:
+        """The bytes of a frame in, those of the converted frame out.
+
+        Raises:
+            VSRError: ffmpeg has failed.
+        """
+        source, result = cast(IO[bytes], self._process.stdin), bytearray(self._size)
+        with contextlib.suppress(BrokenPipeError):
+            for part in data:
+                source.write(part)
+            source.flush()
+        if cast(io.BufferedReader, self._process.stdout).readinto(result) != self._size:
+            self._process.kill()
+            self._process.wait()
+            raise VSRError(f"{self._what} failed, ffmpeg says: {reason_of(self._log())}.")
+        return result
+
+
+SINGLE = {"threads": 1}
+"""Decoders and encoders that work on several frames at a time hold frames back."""
+
+
 def _stop(process: subprocess.Popen[bytes], log: Callable[[], str]) -> None:
     with contextlib.suppress(BrokenPipeError):
         cast(IO[bytes], process.stdin).close()
+    if process.stdout:
+        process.stdout.close()
     process.kill()
     process.wait()
     log()

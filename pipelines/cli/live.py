@@ -75,7 +75,7 @@ def restore(
             "give a smaller --window where the network takes one, or --device cpu."
         ) from error
     seconds = time.monotonic() - began
-    _say(f"{network.name}: {count} frames in {seconds:.1f} s, {count / seconds:.2g} per second")
+    _say(f"{network.name}: {count} frames in {seconds:.1f} s, {count / seconds:.1f} per second")
     if source.fault:
         raise source.fault
 

@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import fabricated
@@ -328,6 +330,19 @@ def test_cost_has_a_row_for_each_method(params: Params, results: Path) -> None:
     for row in rows:
         assert {cell.timing for cell in cells if cell.method == row.method} == {row.timing}
         assert row.cost.parameters == (0 if row.method == "bicubic" else 1234567 + len(row.method))
+
+
+def test_which_methods_hold_which_frame_rate(results: Path) -> None:
+    """A rate is held by what restores 99 of 100 frames in its time; other frames and other machines are told apart."""
+    (row, *_) = facts.costs(list(METHODS), reading.load(results))
+
+    def measured(method: str, p99: float, **other: Any) -> facts.CostRow:
+        return replace(row, method=method, timing=row.timing.model_copy(update={"seconds_p99": p99, **other}))
+
+    rows = [measured("slow", 0.1), measured("film", 1 / 24), measured("fast", 0.001), measured("elsewhere", 0.03, hardware="GPU")]
+    here, there = facts.real_time(rows)
+    assert here.endswith(": 60 by fast; 30 by fast; 24 by film, fast.") and row.timing.place in here
+    assert "GPU, 2 threads" in there and there.endswith(": 60 by none; 30 by elsewhere; 24 by elsewhere.")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def series(methods: Sequence[str], references: set[str]) -> list[Series]:
 
 COSTS: dict[str, tuple[str, Callable[[Cell], float | None]]] = {
     "seconds": ("seconds per frame", lambda cell: cell.timing.seconds_per_frame if cell.timing else None),
+    "delay": ("seconds of delay", lambda cell: cell.timing.delay if cell.timing else None),
     "parameters": ("parameters", lambda cell: cell.cost.parameters if cell.cost else None),
 }
 

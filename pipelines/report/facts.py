@@ -90,6 +90,26 @@ def costs(methods: Sequence[str], cells: Iterable[Cell]) -> list[CostRow]:
     return sorted(found.values(), key=lambda row: (methods.index(row.method), row.cost.lr))
 
 
+RATES = (60, 30, 24)
+"""Frames a second that screens and films have."""
+
+
+def real_time(rows: Sequence[CostRow]) -> list[str]:
+    """Which methods hold which frame rate: a sentence for each machine and size of LR frames. A method holds a rate when 99 of 100
+    frames are restored before the next one comes."""
+    measured: dict[tuple[str, tuple[int, int]], list[CostRow]] = {}
+    for row in rows:
+        measured.setdefault((row.timing.place, row.cost.lr), []).append(row)
+    said = []
+    for (place, (height, width)), found in measured.items():
+        parts = []
+        for rate in RATES:
+            holding = [row.method for row in found if row.timing.seconds_p99 * rate <= 1]
+            parts.append(f"{rate} by {', '.join(holding) or 'none'}")
+        said.append(f"Frames a second that are held for {width} × {height} on {place}: {'; '.join(parts)}.")
+    return said
+
+
 def elsewhere(params: Params, methods: Sequence[str], cells: Sequence[Cell]) -> list[Elsewhere]:
     """The figures that the methods' networks are known by, of those with no result that is comparable to a published one."""
     rows = []

@@ -84,7 +84,7 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     )
     environment.filters["typeset"] = _typeset
     found = answer.answers(pairs, methods, cells)
-    costly = _costly(tested, styles)
+    costly, costs = _costly(tested, styles), facts.costs(methods, cells)
     script = environment.get_template("viewer.js.j2").render()
     content = {
         "about": ABOUT,
@@ -107,7 +107,8 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         ],
         "styles": [one for one in styles if any(cell.method == one.method and cell.applicable for cell in cells)],
         "elsewhere": facts.elsewhere(params, methods, cells),
-        "costs": facts.costs(methods, cells),
+        "costs": costs,
+        "real_time": facts.real_time(costs),
         "priors": facts.priors(params),
         "starts": facts.starts(params),
         "trained": facts.trained(params),
@@ -156,7 +157,7 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
             (pair.label, f"PSNR against {said}", charts.quality_against_cost(pair, found, styles, cost, f"{cost}-{index}"))
             for index, (pair, found) in enumerate(tested)
         ]
-        for cost, said in (("seconds", "latency"), ("parameters", "parameters"))
+        for cost, said in (("seconds", "latency"), ("delay", "delay"), ("parameters", "parameters"))
     ]
     return [made for each in drawn if (made := _made(each))]
 
@@ -256,7 +257,7 @@ def _markdown(params: Params, cells: Sequence[Cell], versions: dict[str, str]) -
 
 
 def _costs(params: Params, cells: Sequence[Cell]) -> str:
-    text = formats.escape
+    text, found = formats.escape, facts.costs(list(params.tested), cells)
     rows = [
         [
             text(row.method),
@@ -269,7 +270,7 @@ def _costs(params: Params, cells: Sequence[Cell]) -> str:
             facts.duration(row.timing.delay),
             text(row.timing.place),
         ]
-        for row in facts.costs(list(params.tested), cells)
+        for row in found
     ]
     header = [
         "method",
@@ -282,4 +283,5 @@ def _costs(params: Params, cells: Sequence[Cell]) -> str:
         "delay",
         "on",
     ]
-    return formats.grid(header, rows)
+    held = [text(said) for said in facts.real_time(found)]
+    return "\n\n".join([formats.grid(header, rows), *held])

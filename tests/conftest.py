@@ -27,7 +27,18 @@ os.environ["DVC_NO_ANALYTICS"] = "1"  # each command in a repository of a test w
 
 wait_passively()
 
-LONGEST = ("test_repro.py", "test_networks.py", "test_trainer.py", "test_cli.py")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so do the commands of tests that a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = (
+    "test_repro.py",
+    "test_edits.py",
+    "test_learners.py",
+    "test_trainer.py",
+    "test_networks.py",
+    "test_outbox.py",
+    "test_pool.py",
+)
 """Modules that begin first where several processes share the tests, so that none of them is left for the end."""
 
 

@@ -94,7 +94,10 @@ finally:
 
 
 def dvc(root: Path, *words: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, check=True, capture_output=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the stages say `python`
+    subprocess.run(
+        [sys.executable, "-m", "dvc", *words], cwd=root, check=True, capture_output=True, env={**os.environ, "PATH": path}
+    )
 
 
 @pytest.fixture

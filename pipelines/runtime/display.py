@@ -162,10 +162,11 @@ class Lines:
         lefts = {stage: row.left(now, self._expected.get(stage)) for stage, row in self._running.items()}
         known = {stage: left for stage, left in lefts.items() if left is not None}
         known |= {stage: self._expected[stage] for stage in self._waiting if stage in self._expected}
-        if not known:
+        left = duration(self._graph, known, self._jobs) if known else 0.0
+        if round(left) == 0:  # of those that wait nothing is known
             return ""
         more = "" if len(known) == len(self._waiting) + len(self._running) else "more than "
-        return f", {more or 'about '}{spoken(duration(self._graph, known, self._jobs))} left"
+        return f", {more or 'about '}{spoken(left)} left"
 
 
 class Screen(Lines):

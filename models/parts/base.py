@@ -22,6 +22,10 @@ def bilinear(frame: Tensor, size: tuple[int, int]) -> Tensor:
 BASES: dict[str, Enlarge] = {"bilinear": bilinear, "bicubic": imresize_to}
 
 
+NO_BASE = "none"
+"""The option `base` of a network whose last layer makes the frame, and not what is added to an enlarged one."""
+
+
 def enlarger(network: str, base: str) -> Enlarge:
     """What enlarges the frames of a network whose option `base` has that value.
 
@@ -31,3 +35,14 @@ def enlarger(network: str, base: str) -> Enlarge:
     if base not in BASES:
         raise ValueError(misspelt(f"base of {network}", str(base), BASES))
     return BASES[base]
+
+
+def enlarger_if_any(network: str, base: str) -> Enlarge | None:
+    """As `enlarger`, and None for `NO_BASE`.
+
+    Raises:
+        ValueError: there is no such base.
+    """
+    if base not in (NO_BASE, *BASES):
+        raise ValueError(misspelt(f"base of {network}", str(base), (NO_BASE, *BASES)))
+    return None if base == NO_BASE else BASES[base]

@@ -7,13 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.parts.base import BASES, enlarger
+from models.parts.base import enlarger_if_any
 from models.parts.blocks import in_parts
 from models.parts.online import OnlineNetwork, State
-from models.parts.registry import misspelt
-
-NO_BASE = "none"
-"""The option `base` of a network whose last layer makes the frame, and not what is added to an enlarged one."""
 
 
 class FramewiseNetwork(OnlineNetwork):
@@ -53,9 +49,7 @@ class FeatureNetwork(FramewiseNetwork):
         Raises:
             ValueError: there is no such base.
         """
-        if base not in (NO_BASE, *BASES):
-            raise ValueError(misspelt(f"base of {self.name}", str(base), (NO_BASE, *BASES)))
-        self.enlarge = None if base == NO_BASE else enlarger(self.name, base)
+        self.enlarge = enlarger_if_any(self.name, base)
         self.to_feat = nn.Conv2d(3, channels, 3, padding=1)
         self.feats = nn.Sequential(*blocks)
         self.to_img = nn.Sequential(nn.Conv2d(channels, 3 * self.scale**2, 3, padding=1), nn.PixelShuffle(self.scale))

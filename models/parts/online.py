@@ -26,13 +26,12 @@ class OnlineNetwork(Network):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Restore a clip, (N, T, 3, h, w) RGB in [0, 1], to (N, T, 3, sh, sw), unclipped."""
-        return self.in_steps(clip)
+        return self.in_steps(clip, None)[0]
 
-    def in_steps(self, clip: Tensor, **priors: Tensor) -> Tensor:
-        """Step through a clip, (N, T, 3, h, w), whose priors are (N, T, channels, h, w)."""
-        state: State | None = None
+    def in_steps(self, clip: Tensor, state: State | None, **priors: Tensor) -> tuple[Tensor, State | None]:
+        """Step through a clip, (N, T, 3, h, w), whose priors are (N, T, channels, h, w), from a state on: its frames and the last state."""
         frames = []
         for t in range(clip.shape[1]):
             restored, state = self.step(clip[:, t], state, **{name: prior[:, t] for name, prior in priors.items()})
             frames.append(restored)
-        return torch.stack(frames, dim=1)
+        return torch.stack(frames, dim=1), state

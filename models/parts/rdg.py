@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import BASES, Enlarge, enlarger
+from models.parts.base import enlarger_if_any
 from models.parts.online import OnlineNetwork, State
 from models.parts.priors import given
 from models.parts.registry import misspelt, positive
@@ -251,11 +251,9 @@ class RDG(OnlineNetwork):
             raise ValueError(f"option 'channels' of {self.name} is {channels}: give a multiple of {HEADS}.")
         if variant not in VARIANTS:
             raise ValueError(misspelt(f"variant of {self.name}", str(variant), VARIANTS))
-        if base not in ("none", *BASES):
-            raise ValueError(misspelt(f"base of {self.name}", str(base), ("none", *BASES)))
         one, two, three = channels, 2 * channels, 3 * channels
         self.variant = variant
-        self.enlarge: Enlarge | None = None if base == "none" else enlarger(self.name, base)
+        self.enlarge = enlarger_if_any(self.name, base)
         self.first_conv = nn.Conv2d(3, one, 3, padding=1)
         self.encoders = nn.ModuleList(nn.Sequential(EncodeLayer(width, variant)) for width in (one, two))
         self.downs = nn.ModuleList(nn.Conv2d(width, width + one, 3, stride=2, padding=1) for width in (one, two))
@@ -297,9 +295,8 @@ class RDG(OnlineNetwork):
             ValueError: a buffer is missing or not of the clip.
         """
         buffers = dict(zip(CHANNELS, (motion, normalised_depth, normals, normalised_albedo), strict=True))
-        return self.in_steps(
-            clip, **{name: given(self.name, name, clip, buffer, CHANNELS[name]) for name, buffer in buffers.items()}
-        )
+        seen = {name: given(self.name, name, clip, buffer, CHANNELS[name]) for name, buffer in buffers.items()}
+        return self.in_steps(clip, None, **seen)[0]
 
     def step(
         self,

@@ -37,19 +37,7 @@ def _run() -> None:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    of_project = (repro, report, submit, jobs)
-    for command in (
-        *of_project,
-        degrade,
-        restore,
-        score,
-        compare,
-        card,
-        export,
-        ui,
-        doctor,
-        clean,
-        sources,
-    ):  # as the help lists them
+    listed = (repro, report, submit, jobs, degrade, restore, score, compare, card, export, ui, doctor, clean, sources)
+    for command in listed:  # as the help shows them
         app.command()(command)
     app(prog_name="vsr")

@@ -243,14 +243,10 @@ class Steps(Runner):
     kept: list[State] = field(default_factory=list)
 
     def call(self, clip: Tensor, **given: Any) -> Tensor:
-        step: Callable[..., tuple[Tensor, State]] = self.network.step  # type: ignore[assignment]
-        restored = []
-        for t in range(clip.shape[1]):
-            priors = {name: prior[:, t] for name, prior in given.items()}
-            frame, state = step(clip[:, t], self.kept[0] if self.kept else None, **priors)
-            self.kept[:] = [state]
-            restored.append(frame)
-        return torch.stack(restored, dim=1)
+        steps: Callable[..., tuple[Tensor, State]] = self.network.in_steps  # type: ignore[assignment]
+        restored, state = steps(clip, self.kept[0] if self.kept else None, **given)
+        self.kept[:] = [state]
+        return restored
 
 
 def runner(network: Network) -> type[Runner]:

@@ -8,10 +8,8 @@ from argparse import Namespace
 
 from pipelines.atomic import atomic_folder
 from pipelines.params.references import IN_STEP
-from pipelines.runtime.imports import follow
+from pipelines.runtime import sources
 from stages.common import ROOT, begin, data, end, main
-
-CODE = "pipelines.degradations.recipes"
 
 
 def run(arguments: Namespace) -> None:
@@ -21,8 +19,7 @@ def run(arguments: Namespace) -> None:
     clips, so that an edit of that code trains them again and no others.
     """
     stage, _ = begin(f"in_step@{arguments.corpus}")
-    files = sorted(set(follow(CODE, ROOT).values()))
-    code = {str(file.relative_to(ROOT)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.stat().st_size}
+    code = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in sources.of_stage(IN_STEP, ROOT).items()}
     with atomic_folder(data("lr", arguments.corpus, IN_STEP)) as building:
         (building / "code.json").write_text(json.dumps(code, indent=2) + "\n")
     end(stage)

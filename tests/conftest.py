@@ -119,12 +119,15 @@ def cluster() -> Iterator[None]:
     """Ray on two cores of this machine."""
     import ray
 
+    from pipelines.runtime.cluster import connect
+
     if ray.is_initialized():
         yield
         return
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSR_WORKERS", "2")
+        with connect():
+            yield
 
 
 @pytest.fixture(scope="module")

@@ -22,129 +22,51 @@ from pipelines.errors import VSRError
 from pipelines.params.base import Strict
 from pipelines.runtime import sources
 from pipelines.runtime.imports import follow
-from stages import in_step
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NETWORKS = "in models/sources of each network that has it; what pipelines do with it is for such networks alone"
-
-WITHOUT_EFFECT = {
-    "models.checkpoints": "in models/sources of all networks; nothing else reads or writes parameters",
-    "models.parts.any_scale": NETWORKS,
-    "models.parts.blocks": NETWORKS,
-    "models.parts.dap": NETWORKS,
-    "models.parts.deform": NETWORKS,
-    "models.parts.edvr": NETWORKS,
-    "models.parts.online": NETWORKS,
-    "models.parts.rdg": NETWORKS,
-    "models.parts.registry": "in models/sources of all networks; nothing else is registered",
-    "models.spynet": NETWORKS,
-    "pipelines.clips.parallax": "the `source` of its corpora, on which ingest depends as on any other",
-    "pipelines.errors": "words for people",
-    "pipelines.params": "checks what DVC tracks already; no field has a default that changes a result (tested below)",
-    "pipelines.priors.picture": "pictures for MLflow",
-    "pipelines.runtime": "where and when the work runs",
-    "pipelines.monitoring": "lines, curves and pictures of a training for people; nothing is chosen by them",
-    "pipelines.atomic": "when outputs appear, not what is in them",
-    "pipelines.faults": "words for people",
-    "pipelines.threads": "how threads wait for each other",
-    "stages.common": "how a stage begins and ends",
-    "stages.priors": "what MLflow is told",
-    "stages.tracked": "what MLflow is told",
-}
-"""Modules, or packages with all that is in them, that cannot change a byte of what a stage leaves, with the reason."""
-
-OF_STAGES = {
-    "train": {
-        "pipelines.degradations": "in data/lr/<corpus>/in_step, on which trainings that degrade in the step depend",
-        "pipelines.clips.video": "of degradations, likewise",
-        "pipelines.weights": "finds the file of a perceptual loss by a name that stands for one sha256, which the record has",
-    },
-    "start": {"pipelines.degradations": "a flow network learns from HR clips"},
-    "in_step": {"pipelines.runtime": "follows imports, as the tests below do"},
-}
-"""The same for single stages."""
+NAMES = models.names()
 
 
-def dependencies() -> dict[str, tuple[str, list[str]]]:
+def dependencies() -> dict[str, tuple[str, list[Path]]]:
     """The stage module and the code among the dependencies of every stage of dvc.yaml, by the stage's name."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     found = {}
     for name, stage in stages.items():
         stage = stage.get("do", stage)
-        module = stage["cmd"].split()[2]
-        found[name] = module, [path for path in stage["deps"] if path.startswith(("stages/", "pipelines/", "models/"))]
+        module = stage["cmd"].split()[2].removeprefix("stages.")
+        found[name] = module, [Path(path) for path in stage["deps"] if path.startswith(("stages/", "pipelines/", "models/"))]
     return found
 
 
-@cache
-def of_every_network() -> set[Path]:
-    """The files that all networks are made of."""
-    made_of = [
-        {(ROOT / sources.FOLDER / network / to).resolve() for to in sources.links(network, ROOT).values()} for network in NAMES
-    ]
-    return set.intersection(*made_of)
+DEPENDENCIES = dependencies()
 
 
-NAMES = sources.linked(ROOT)
-STAGES = dependencies()
+@pytest.mark.parametrize("stage", DEPENDENCIES)
+def test_a_stage_depends_on_the_files_that_it_imports_and_on_no_other_code(stage: str) -> None:
+    module, paths = DEPENDENCIES[stage]
+    of_networks = {sources.NETWORKS / "${item.method}", sources.NETWORKS / "${item.network}"}
+    assert {*paths} - of_networks == {sources.STAGES / module}
+    makes_networks = {"start", "train", "adopt"}
+    assert bool(of_networks & {*paths}) == (module in makes_networks)
 
 
-def matter(module: str) -> dict[str, Path]:
-    """The modules that a stage imports and that can change its result; a file with no more than a docstring cannot."""
-    beyond = {**WITHOUT_EFFECT, **OF_STAGES.get(module.removeprefix("stages."), {})}
-    found = follow(module, ROOT, beyond)
-    if module == "stages.in_step":  # it reads these files, not the modules
-        found |= follow(in_step.CODE, ROOT, WITHOUT_EFFECT)
-    return {name: file for name, file in found.items() if file.name != "__init__.py" or _has_code(file)}
+def test_all_links_are_up_to_date() -> None:
+    wanted = [*(sources.NETWORKS / name for name in NAMES), *(sources.STAGES / module for module, _ in DEPENDENCIES.values())]
+    assert sources.linked(ROOT) == sorted({*wanted}), "run `vsr sources`"
+    assert [folder for folder in sources.linked(ROOT) if sources.outdated(folder, ROOT)] == [], "run `vsr sources`"
 
 
-def _has_code(file: Path) -> bool:
-    body = ast.parse(file.read_text()).body
-    return any(not isinstance(statement, ast.Expr) for statement in body)
-
-
-def covered(file: Path, paths: list[str]) -> bool:
-    """Whether a file is among dependencies, or in a folder that is."""
-    if any(path.startswith(sources.FOLDER) for path in paths) and file in of_every_network():
-        return True
-    return any(file.is_relative_to(ROOT / path) for path in paths)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_all_that_a_stage_imports_is_among_its_dependencies(stage: str) -> None:
-    module, paths = STAGES[stage]
-    missing = [
-        str(file.relative_to(ROOT)) for name, file in matter(module).items() if name != "stages" and not covered(file, paths)
-    ]
-    assert not missing, f"add these to the deps of {stage} in dvc.yaml, or to WITHOUT_EFFECT with a reason"
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_no_code_that_it_does_not_import(stage: str) -> None:
-    module, paths = STAGES[stage]
-    files = {*follow(module, ROOT).values(), *matter(module).values()}
-    listed = [path for path in paths if not path.startswith(sources.FOLDER)]
-    idle = [path for path in listed if not any(file.is_relative_to(ROOT / path) for file in files)]
-    assert not idle, f"take these from the deps of {stage} in dvc.yaml"
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_nothing_that_has_no_effect(stage: str) -> None:
-    _, paths = STAGES[stage]
-    words = [name for name in WITHOUT_EFFECT if not name.startswith("models")]
-    files = [ROOT.joinpath(*name.split(".")) for name in words]
-    idle = [
-        str(file.relative_to(ROOT)) for file in files for path in paths if file.with_suffix(".py").is_relative_to(ROOT / path)
-    ]
-    assert not idle, f"list the files of the folder in the deps of {stage} one by one, or move these out of it"
+def test_files_that_are_no_modules_are_linked() -> None:
+    linked = {path.name: path.resolve() for path in (ROOT / sources.STAGES / "report").iterdir()}
+    for name in ("page.html.j2", "style.css.j2", "published.csv"):
+        assert linked[f"pipelines.report.{name}"] == ROOT / "pipelines/report" / name
 
 
 def test_what_has_no_effect_is_there() -> None:
+    names = [*sources.WITHOUT_EFFECT, *(name for names in sources.OF_STAGES.values() for name in names)]
     gone = [
-        name
-        for name in WITHOUT_EFFECT
-        if not (file := ROOT.joinpath(*name.split("."))).is_dir() and not file.with_suffix(".py").is_file()
+        name for name in names if not (file := ROOT.joinpath(*name.split("."))).is_dir() and not file.with_suffix(".py").is_file()
     ]
     assert not gone
 
@@ -176,7 +98,7 @@ def test_imports_are_followed_where_they_are_executed(tmp_path: Path) -> None:
 
 
 def test_what_python_really_imports_is_found() -> None:
-    modules = sorted({module for module, _ in STAGES.values()})
+    modules = [f"stages.{name}" for name in sources.stages(ROOT)]
     report = "import importlib, json, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(json.dumps(list(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", report, *modules], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     loaded = {name for name in json.loads(shown) if name.partition(".")[0] in ("stages", "pipelines", "models")}
@@ -184,11 +106,6 @@ def test_what_python_really_imports_is_found() -> None:
     of_networks = {name for network in NAMES for name in follow(f"models.{network}", ROOT)}
     assert loaded >= {"stages.train", "pipelines.training.loop", "models.parts.registry"}
     assert loaded <= found | of_networks
-
-
-def test_the_links_of_networks_are_up_to_date() -> None:
-    assert models.names() == NAMES, "run `vsr sources`"
-    assert [name for name in NAMES if sources.outdated(name, ROOT)] == [], "run `vsr sources`"
 
 
 def test_links_follow_what_a_network_imports(tmp_path: Path) -> None:
@@ -203,17 +120,23 @@ def test_links_follow_what_a_network_imports(tmp_path: Path) -> None:
     }
     for name, text in files.items():
         (tmp_path / f"models/{name}.py").write_text(text)
-    folder = tmp_path / sources.FOLDER
-    assert sources.write(["one", "two"], tmp_path) == ["one", "two"] and sources.write(["one", "two"], tmp_path) == []
+    (tmp_path / "dvc.yaml").write_text("stages:\n  work:\n    cmd: python -m stages.work --name x\n")
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/__init__.py").write_text("")
+    (tmp_path / "stages/work.py").write_text("def later():\n    import models.parts.warp\n")
+    folder, stage = tmp_path / sources.NETWORKS, sources.STAGES / "work"
+    one, two = sources.NETWORKS / "one", sources.NETWORKS / "two"
+    assert sources.write(["one", "two"], tmp_path) == [one, two, stage] and sources.write(["one", "two"], tmp_path) == []
+    assert {path.name for path in (tmp_path / stage).iterdir()} == {"models.parts.warp", "stages.work"}
     assert {path.name for path in (folder / "one").iterdir()} == {"__init__", "one", "parts", "parts.warp"}
     assert (folder / "one/parts.warp").resolve() == tmp_path / "models/parts/warp.py"
     (tmp_path / "models/one.py").write_text("import models.parts.resize\n")
     with pytest.raises(VSRError, match="models/sources/one does not list .*: run `vsr sources`"):
-        sources.check(["one", "two"], tmp_path)
-    assert sources.outdated("one", tmp_path) and not sources.outdated("two", tmp_path)
+        sources.check([one, two, stage], tmp_path)
+    assert sources.outdated(one, tmp_path) and not sources.outdated(two, tmp_path)
     (tmp_path / "models/two.py").unlink()
-    assert sources.outdated("two", tmp_path) and sources.write(["one"], tmp_path) == ["one", "two"]
-    assert sources.linked(tmp_path) == ["one"] and (folder / "one/parts.resize").is_symlink()
+    assert sources.outdated(two, tmp_path) and sources.write(["one"], tmp_path) == [one, two]
+    assert sources.linked(tmp_path) == [one, stage] and (folder / "one/parts.resize").is_symlink()
 
 
 def test_an_edit_of_a_part_changes_what_networks_with_it_depend_on_and_nothing_else(tmp_path: Path) -> None:

@@ -217,10 +217,10 @@ def test_stale_is_what_an_edit_can_change(project: Project) -> None:
 def test_a_stage_whose_links_are_not_up_to_date_is_refused(project: Project) -> None:
     undo = edit(project.root / "models/bicubic.py", "import math\n", "import math\n\nimport models.parts.warp\n")
     said = project.run("dvc", "repro", "--single-item", "adopt@bicubic", status=255)
-    assert "models/sources/bicubic does not list what the network imports now: run `vsr sources`" in said
-    assert "wrote bicubic." in project.run("vsr", "sources")
+    assert "models/sources/bicubic does not list what is imported now: run `vsr sources`" in said
+    assert "wrote models/sources/bicubic." in project.run("vsr", "sources")
     assert "parts.warp" in {path.name for path in (project.root / "models/sources/bicubic").iterdir()}
     project.run("dvc", "repro", "--single-item", "adopt@bicubic")
     undo()
-    assert "wrote bicubic." in project.run("vsr", "sources") and "up to date" in project.run("vsr", "sources")
+    assert "wrote models/sources/bicubic." in project.run("vsr", "sources") and "up to date" in project.run("vsr", "sources")
     project.run("dvc", "repro", "--single-item", "adopt@bicubic")

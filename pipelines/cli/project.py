@@ -107,10 +107,10 @@ def clean() -> None:
 
 
 def sources() -> None:
-    """Write anew which files each network is made of (models/sources), after an import in models/ changed."""
+    """Write anew which files stages and networks are made of (stages/sources, models/sources), after an import changed."""
     import models
     from pipelines import params
-    from pipelines.runtime.sources import FOLDER, write
+    from pipelines.runtime.sources import write
 
     changed = write(models.names(), params.find().parent)
-    print(f"{FOLDER}: " + (f"wrote {', '.join(changed)}." if changed else "everything is up to date."))
+    print(f"wrote {', '.join(map(str, changed))}." if changed else "All links are up to date.")

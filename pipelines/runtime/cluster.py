@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from pipelines.errors import VSRError
+from pipelines.runtime.fork_server import forked_workers
 
 _VITAL = ("raylet", "gcs_server")
 
@@ -37,17 +38,18 @@ def connect() -> Iterator[None]:
     preflight()
     # Asked for by name, an own cluster is never one that someone else has started on this machine.
     own = {} if address else {"address": "local", "num_cpus": cores(), "include_dashboard": False}
-    _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
-    try:
-        with _watched() if own else nullcontext():
-            yield
-    except RayError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise VSRError(
-            f"the Ray cluster failed ({type(error).__name__}: {reason}): run again to go on, what is finished is kept."
-        ) from error
-    finally:
-        ray.shutdown()
+    with forked_workers() if own else nullcontext():
+        _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
+        try:
+            with _watched() if own else nullcontext():
+                yield
+        except RayError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise VSRError(
+                f"the Ray cluster failed ({type(error).__name__}: {reason}): run again to go on, what is finished is kept."
+            ) from error
+        finally:
+            ray.shutdown()
 
 
 @contextmanager

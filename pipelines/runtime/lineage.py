@@ -74,8 +74,8 @@ def stage(name: str, root: Path) -> Stage:
         root: the repository.
 
     Raises:
-        VSRError: dvc.yaml has no such stage, one of its dependencies is not there, or the links to the files of its network are
-            not up to date.
+        VSRError: dvc.yaml has no such stage, one of its dependencies is not there, or the links to the files that it is made of
+            are not up to date.
     """
     from dvc.exceptions import DvcException
     from dvc.stage.exceptions import StageNotFound
@@ -84,7 +84,7 @@ def stage(name: str, root: Path) -> Stage:
     try:
         found = _defined(name, root, b"".join((root / file).read_bytes() for file in ("dvc.yaml", "params.yaml")))
         paths = [Path(str(dependency.def_path)) for dependency in found.deps]
-        sources.check([path.name for path in paths if path.is_relative_to(sources.FOLDER)], root)
+        sources.check(filter(sources.is_linked, paths), root)
         params, hashes, key = _identity(name, found)
         outs = tuple(Path(str(out.fs_path)) for out in found.outs)
     except FileNotFoundError as error:

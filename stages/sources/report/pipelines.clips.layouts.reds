@@ -1,0 +1,1 @@
+../../../pipelines/clips/layouts/reds.py

@@ -13,9 +13,14 @@ class VSRError(Exception):
     """
 
 
+LISTED = 60
+"""Valid names that are listed; of more, the nearest alone are."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> VSRError:
     """The error for a misspelt name: says the nearest valid one and lists the others."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "there is none like it."
-    return VSRError(f"unknown {kind} {name!r}: {hint} Known: {', '.join(names) or 'none'}.")
+    listed = names if len(names) <= LISTED else [*(near or names[:5]), f"and {len(names) - len(near or names[:5])} others"]
+    return VSRError(f"unknown {kind} {name!r}: {hint} Known: {', '.join(listed) or 'none'}.")

@@ -145,8 +145,12 @@ def resize_columns(lines: Tensor, scale: float, outputs: int | None = None) -> T
 
 
 # An operator of its own: one autocast leaves in full precision, and one that counts of multiplications
-# can tell from the layers of a network.
-@torch.library.custom_op("vsr::imresize", mutates_args=())
+# can tell from the layers of a network. Declared by hand, since `torch.library.custom_op` imports the compiler, for seconds.
+_LIBRARY = torch.library.Library("vsr", "DEF")
+_LIBRARY.define("imresize(Tensor x, float[] scales, SymInt[] size) -> Tensor")
+_LIBRARY.define("imresize_backward(Tensor gradient, SymInt[] size, float[] scales) -> Tensor")
+
+
 def _imresize(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor:
     height, width = x.shape[-2:]
     with torch.autocast(x.device.type, enabled=False):
@@ -155,7 +159,6 @@ def _imresize(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor
     return out.view(*x.shape[:-2], *size)
 
 
-@torch.library.custom_op("vsr::imresize_backward", mutates_args=())
 def _imresize_backward(gradient: Tensor, size: Sequence[int], scales: Sequence[float]) -> Tensor:
     height, width = size
     rows_out, columns_out = gradient.shape[-2:]
@@ -171,13 +174,11 @@ def _imresize_backward(gradient: Tensor, size: Sequence[int], scales: Sequence[f
     return out.view(*gradient.shape[:-2], height, width)
 
 
-@_imresize.register_fake
-def _(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor:
+def _shaped(x: Tensor, scales: Sequence[float], size: Sequence[int]) -> Tensor:
     return x.new_empty(*x.shape[:-2], *size)
 
 
-@_imresize_backward.register_fake
-def _(gradient: Tensor, size: Sequence[int], scales: Sequence[float]) -> Tensor:
+def _shaped_backward(gradient: Tensor, size: Sequence[int], scales: Sequence[float]) -> Tensor:
     return gradient.new_empty(*gradient.shape[:-2], *size)
 
 
@@ -192,4 +193,7 @@ def _differentiate(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -
     return torch.ops.vsr.imresize_backward(gradient, ctx.size, ctx.scales), None, None  # type: ignore[attr-defined]
 
 
-_imresize.register_autograd(_differentiate, setup_context=_remember)
+for _name, _kernel, _fake in (("imresize", _imresize, _shaped), ("imresize_backward", _imresize_backward, _shaped_backward)):
+    _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"vsr::{_name}", _fake, lib=_LIBRARY)
+torch.library.register_autograd("vsr::imresize", _differentiate, setup_context=_remember, lib=_LIBRARY)

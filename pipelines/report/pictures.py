@@ -239,7 +239,8 @@ def _read(path: Path, shape: tuple[int, ...] | None = None) -> Picture:
 
 
 def _lossless(picture: Picture) -> str:
-    return _encode(picture, "webp", lossless=True, exact=True)
+    # A higher method takes three times as long for 7 % less.
+    return _encode(picture, "webp", lossless=True, exact=True, method=2)
 
 
 def _thumbnail(picture: Picture, width: int = 480) -> str:

@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 ADDRESS = "VSR_FORK_SERVER"
@@ -43,8 +44,8 @@ def forked_workers() -> Iterator[None]:
         return
     from ray._private import parameter
 
-    class Settings(parameter.RayParams):  # type: ignore[misc]
-        def __init__(self, *values: object, **named: object) -> None:
+    class Settings(parameter.RayParams):
+        def __init__(self, *values: Any, **named: Any) -> None:
             super().__init__(*values, **{"setup_worker_path": str(CLIENT), **named})
 
     address = os.path.join(tempfile.mkdtemp(prefix="vsr-", dir="/tmp"), "fork")  # the path of a socket has to be short
@@ -56,6 +57,7 @@ def forked_workers() -> Iterator[None]:
     finally:
         del os.environ[ADDRESS]
         server.communicate()  # the end of its input is its end
+        shutil.rmtree(os.path.dirname(address), ignore_errors=True)
 
 
 def _start(address: str) -> subprocess.Popen[bytes]:
@@ -83,7 +85,7 @@ def serve(address: str, listener: socket.socket) -> None:
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
-            shutil.rmtree(os.path.dirname(address))
+            shutil.rmtree(os.path.dirname(address), ignore_errors=True)
             sys.exit()
         with listener.accept()[0] as connection:
             request, files = _received(connection)

@@ -276,3 +276,46 @@ def test_without_scripts_the_pictures_are_there(opened: Open) -> None:
     image = tiles.first.bounding_box()
     assert image["width"] > box["width"] and image["x"] <= box["x"] and image["y"] <= box["y"]
     assert not shown.locator(".compare").first.is_visible()
+
+
+WIDTHS = """() => [...document.querySelectorAll("table.suite, table.overview, table.clips")].filter((table) => table.checkVisibility()).map((table) =>
+    [...table.rows].slice(1).filter((row) => row.checkVisibility()).map((row) =>
+        [...row.cells].filter((cell) => cell.checkVisibility() && (cell.dataset.metric ?? cell.dataset.columns))
+            .reduce((sum, cell) => sum + cell.colSpan, 0)))"""
+VISIBLE = """([kind, value]) => [...document.querySelectorAll(`main [data-${kind}="${value}"]`)].filter((element) =>
+    element.closest(".answer tbody") === null && element.getBoundingClientRect().width > 0).length"""
+
+
+def test_what_is_shown_can_be_chosen_and_sent(opened: Open, made: Path) -> None:
+    shown = opened()
+    shown.evaluate('document.querySelectorAll("details").forEach((details) => { details.open = true; })')
+    picker = shown.locator(".picker")
+    wanted = {"corpus": "vid4", "degradation": "bi_x4", "method": "bicubic", "metric": "psnr"}
+    others = {kind: [box.get_attribute("value") for box in picker.locator(f'input[name="{kind}"]').all()] for kind in wanted}
+    assert all(len(values) > 1 and wanted[kind] in values for kind, values in others.items())
+    before = shown.evaluate(WIDTHS)
+    for kind, value in wanted.items():
+        assert shown.evaluate(VISIBLE, [kind, value])
+        for other in others[kind]:
+            if other != value:
+                assert shown.evaluate(VISIBLE, [kind, other]), (kind, other)
+                picker.locator(f'input[name="{kind}"][value="{other}"]').uncheck()
+                assert not shown.evaluate(VISIBLE, [kind, other]), (kind, other)
+    left = shown.evaluate(WIDTHS)
+    assert left and all(len(set(rows)) == 1 for rows in [*before, *left])
+    assert shown.evaluate("location.hash") == "#corpus=vid4&degradation=bi_x4&method=bicubic&metric=psnr"
+    picker.locator('input[name="metric"][value="psnr"]').click()  # the last one stays
+    assert picker.locator('input[name="metric"][value="psnr"]').is_checked()
+    sent = opened()
+    sent.goto((made / "index.html").as_uri() + "#degradation=bi_x4&method=bicubic,unheard_of")
+    sent.reload()
+    assert sent.locator(".picker input:checked").evaluate_all("(all) => all.map((one) => one.value)") == [
+        *others["corpus"],
+        "bi_x4",
+        "bicubic",
+        *others["metric"],
+    ]
+    assert not sent.evaluate(VISIBLE, ["degradation", "crf15_x4"])
+    sent.locator(".picker summary").click()
+    sent.locator(".picker button").click()
+    assert sent.evaluate("location.hash") == "" and sent.evaluate(VISIBLE, ["degradation", "crf15_x4"])

@@ -113,11 +113,11 @@ def quality_against_cost(pair: Pair, cells: Sequence[Cell], styles: Sequence[Ser
         axes.set_xscale("log")
         axes.set_xlim(min(costly) / 2.5, max(costly) * 2.5)
         for x, y, one in points:
-            colour = _mark_colour(one.colour)
+            of = {"color": _mark_colour(one.colour), "gid": _of_method(one.method)}
             if x > 0:
-                axes.plot([x], [y], one.marker, color=colour, markersize=9, clip_on=False)
+                axes.plot([x], [y], one.marker, markersize=9, clip_on=False, **of)
             else:
-                axes.axhline(y, color=colour, linestyle=one.line, linewidth=1.2)
+                axes.axhline(y, linestyle=one.line, linewidth=1.2, **of)
         # Labels at 1, 2 and 5 touch each other on an axis of more than two decades.
         subs = (1, 2, 5) if max(costly) < 16 * min(costly) else (1,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
@@ -204,6 +204,11 @@ def _mean(cell: Cell, protocol: str, metric: Heading) -> float | None:
     return scores.metrics.get(metric.name) if scores else None
 
 
+def _of_method(method: str) -> str:
+    """The id of what is drawn of a method, until the SVG is written."""
+    return f"method.{method}"
+
+
 def _lines(lines: Sequence[tuple[Sequence[float], Sequence[float], Series]]) -> tuple[Figure, Axes]:
     """One line per method, named at its right end."""
     figure = Figure(figsize=(4.0, 2.4))
@@ -212,14 +217,14 @@ def _lines(lines: Sequence[tuple[Sequence[float], Sequence[float], Series]]) -> 
     axes = figure.add_subplot()
     for x, y, one in lines:
         (line,) = axes.plot(x, y, one.line, color=_mark_colour(one.colour))
-        line.set(marker=one.marker, markersize=5, markevery=max(1, len(x) // 8))
+        line.set(marker=one.marker, markersize=5, markevery=max(1, len(x) // 8), gid=_of_method(one.method))
     if len(lines) <= MOST:
         height = 72 * figure.get_figheight() * axes.get_position().height
         low, high = axes.get_ylim()
         ends = [(y[-1] - low) / (high - low) for _, y, _ in lines]
         for (_, _, one), end in zip(lines, spread(ends, 1.2 * SMALL / height), strict=True):
             text = axes.text(1.02, end, one.method, transform=axes.transAxes, va="center", size=SMALL)
-            text.set_color(_mark_colour(one.colour))
+            text.set(color=_mark_colour(one.colour), gid=_of_method(one.method))
     return figure, axes
 
 
@@ -276,7 +281,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
             taken.append(box)
             inside = axes.transAxes.inverted().transform((left, bottom + high / 2))
             text = axes.text(inside[0], inside[1], one.method, transform=axes.transAxes, va="center", size=SMALL)
-            text.set_color(_mark_colour(one.colour))
+            text.set(color=_mark_colour(one.colour), gid=_of_method(one.method))
             break
 
 
@@ -309,6 +314,7 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    text = re.sub(rf'\bid="{_of_method("")}', 'data-method="', text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor")

@@ -12,7 +12,7 @@ import pandas as pd
 from pipelines.params import Params
 from pipelines.report import tables
 from pipelines.report.statistics import Spread, over_seeds, paired, verdict
-from pipelines.report.tables import Difference, Heading, Pair, Place, Row
+from pipelines.report.tables import Difference, Group, Heading, Pair, Place, Row
 from pipelines.results import Cell, Scores
 
 
@@ -26,6 +26,11 @@ class Overview:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     seeds: tuple[tuple[str, dict[str, Spread]], ...]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Of the columns, one."""
+        return [Group(self.metrics, {})]
 
 
 def overviews(

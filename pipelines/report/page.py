@@ -23,8 +23,6 @@ ABOUT = "Which video super-resolution method restores footage degraded like this
 
 Tested = Sequence[tuple[tables.Pair, Sequence[Cell]]]
 """Test pairs and the applicable results on each, in the order of the methods."""
-Titled = tuple[str, str, Markup]
-"""Of what a chart is, what it shows, and the chart."""
 
 
 def publish(params: Params, root: Path) -> list[Cell]:
@@ -39,6 +37,17 @@ def publish(params: Params, root: Path) -> list[Cell]:
     with atomic_folder(root / "report") as out:
         write(params, root / "results", out, versions())
     return load(root / "results")
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A chart, with a title that says what it is of and what it shows; `of` are the corpus, degradation and metric, as far as it is
+    of one."""
+
+    title: str
+    shows: str
+    of: dict[str, str]
+    chart: Markup
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     environment.filters["typeset"] = _typeset
     found = answer.answers(pairs, methods, cells)
     costly, costs = _costly(tested, styles), facts.costs(methods, cells)
-    script = environment.get_template("viewer.js.j2").render()
+    script = "".join(environment.get_template(name).render() for name in ("viewer.js.j2", "picker.js.j2"))
     content = {
         "about": ABOUT,
         "answers": found,
@@ -93,6 +102,7 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         "gained": answer.gained,
         "highlight": _highlight(found, cells),
         "unrun": answer.missing(params, cells),
+        "choices": _choices(pairs, cells),
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "suites": [tables.suite(params, key, cells) for key in params.suites],
@@ -125,6 +135,20 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
     dvc_metrics.write(cells, params, out / "dvc")
 
 
+def _choices(pairs: Sequence[tables.Pair], cells: Sequence[Cell]) -> list[tuple[str, str, list[str]]]:
+    """What the page can be narrowed to: of each kind its name, its label and its values."""
+    found = [cell for cell in cells if cell.applicable]
+    tested = [pair for pair in pairs if any((cell.corpus, cell.degradation) == (pair.corpus, pair.degradation) for cell in found)]
+    metrics = {metric for cell in found for scores in cell.protocols.values() for metric in scores.metrics}
+    values = {
+        ("corpus", "Footage"): [pair.corpus for pair in tested],
+        ("degradation", "Degradations"): [pair.degradation for pair in tested],
+        ("method", "Methods"): [cell.method for cell in found],
+        ("metric", "Metrics"): [metric.name for metric in tables.headings(metrics)],
+    }
+    return [(kind, label, list(dict.fromkeys(names))) for (kind, label), names in values.items()]
+
+
 def _typeset(text: str) -> Markup:
     """Text in which what stands between backticks is code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
@@ -146,15 +170,24 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _made(drawn: Sequence[tuple[str, str, Markup | None]]) -> list[Titled]:
-    return [(title, shows, chart) for title, shows, chart in drawn if chart is not None]
+def _made(drawn: Sequence[tuple[str, str, dict[str, str], Markup | None]]) -> list[Titled]:
+    return [Titled(title, shows, of, chart) for title, shows, of, chart in drawn if chart is not None]
+
+
+def _of(pair: tables.Pair) -> dict[str, str]:
+    return {"corpus": pair.corpus, "degradation": pair.degradation}
 
 
 def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled]]:
     """PSNR against each cost, pair after pair."""
     drawn = [
         [
-            (pair.label, f"PSNR against {said}", charts.quality_against_cost(pair, found, styles, cost, f"{cost}-{index}"))
+            (
+                pair.label,
+                f"PSNR against {said}",
+                _of(pair),
+                charts.quality_against_cost(pair, found, styles, cost, f"{cost}-{index}"),
+            )
             for index, (pair, found) in enumerate(tested)
         ]
         for cost, said in (("seconds", "latency"), ("delay", "delay"), ("parameters", "parameters"))
@@ -164,13 +197,13 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
 
 def _leading(found: Sequence[answer.Answer], costly: list[list[Titled]]) -> Titled | None:
     """Of the first pair that is answered, the chart of quality against the first cost, taken from those that stand further below."""
-    place = next((i for i, each in enumerate(costly[0]) if found and each[0] == found[0].pair.label), None) if costly else None
+    place = next((i for i, each in enumerate(costly[0]) if found and each.of == _of(found[0].pair)), None) if costly else None
     return None if place is None else costly[0].pop(place)
 
 
 def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Series]) -> list[Titled]:
     """The metrics that suites show against what the tested degradations of each family differ in."""
-    drawn: list[tuple[str, str, Markup | None]] = []
+    drawn: list[tuple[str, str, dict[str, str], Markup | None]] = []
     for corpus, test in params.tests.corpora.items():
         for family in families.families(params.recipes, params.tests.degradations):
             metrics = dict.fromkeys(
@@ -180,7 +213,7 @@ def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Serie
             )
             for metric in tables.headings(metrics):
                 chart = charts.robustness(corpus, test.protocols[0], family, metric, cells, styles, f"robust-{len(drawn)}")
-                drawn.append((corpus, f"{metric.label} against {family.label}", chart))
+                drawn.append((corpus, f"{metric.label} against {family.label}", {"corpus": corpus, "metric": metric.name}, chart))
     return _made(drawn)
 
 
@@ -197,7 +230,7 @@ def _shown(
     clips = pictures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
     frames = {cell.method: cell.frames() for cell in found}
     drawn = [
-        (clip, "PSNR over the frames", charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}"))
+        (clip, "PSNR over the frames", {}, charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}"))
         for place, clip in enumerate(clips)
     ]
     return Shown(

@@ -129,10 +129,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """A column group: how many columns it has, and what all of them are values of."""
+    """A column group: a column for each metric, and what all of them are values of."""
 
-    span: int
+    metrics: tuple[Heading, ...]
     data: dict[str, str]
+
+    @property
+    def span(self) -> int:
+        """How many columns it has."""
+        return len(self.metrics)
+
+    @property
+    def columns(self) -> str:
+        """Its metrics by name."""
+        return " ".join(metric.name for metric in self.metrics)
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,7 @@ class Table:
     @property
     def groups(self) -> list[Group]:
         """Of the columns, one per pair."""
-        return [Group(len(self.metrics), asdict(pair)) for pair in self.pairs]
+        return [Group(self.metrics, asdict(pair)) for pair in self.pairs]
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ class ClipTable:
     @property
     def groups(self) -> list[Group]:
         """Of the columns, one per method."""
-        return [Group(len(self.metrics), {"method": method}) for method in self.methods]
+        return [Group(self.metrics, {"method": method}) for method in self.methods]
 
 
 def rank(values: Sequence[float | None], metric: Heading) -> list[Mark]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +320,13 @@ def test_what_is_shown_can_be_chosen_and_sent(opened: Open, made: Path) -> None:
     sent.locator(".picker summary").click()
     sent.locator(".picker button").click()
     assert sent.evaluate("location.hash") == "" and sent.evaluate(VISIBLE, ["degradation", "crf15_x4"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened: Open, scheme: str) -> None:
+    shown = opened(color_scheme=scheme, bypass_csp=True)
+    shown.evaluate('document.querySelectorAll("details").forEach((details) => { details.open = true; })')
+    shown.add_script_tag(content=files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    found = shown.evaluate("() => axe.run()")
+    assert found["passes"]
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]] == []

@@ -113,11 +113,11 @@ def quality_against_cost(pair: Pair, cells: Sequence[Cell], styles: Sequence[Ser
         axes.set_xscale("log")
         axes.set_xlim(min(costly) / 2.5, max(costly) * 2.5)
         for x, y, one in points:
-            of = {"color": _mark_colour(one.colour), "gid": _of_method(one.method)}
             if x > 0:
-                axes.plot([x], [y], one.marker, markersize=9, clip_on=False, **of)
+                (mark,) = axes.plot([x], [y], one.marker, markersize=9, clip_on=False)
             else:
-                axes.axhline(y, linestyle=one.line, linewidth=1.2, **of)
+                mark = axes.axhline(y, linestyle=one.line, linewidth=1.2)
+            mark.set(color=_mark_colour(one.colour), gid=_of_method(one.method))
         # Labels at 1, 2 and 5 touch each other on an axis of more than two decades.
         subs = (1, 2, 5) if max(costly) < 16 * min(costly) else (1,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))

@@ -229,7 +229,7 @@ def _shown(
     methods = [one.method for one in styles]
     clips = pictures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
     frames = {cell.method: cell.frames() for cell in found}
-    drawn = [
+    drawn: list[tuple[str, str, dict[str, str], Markup | None]] = [
         (clip, "PSNR over the frames", {}, charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}"))
         for place, clip in enumerate(clips)
     ]

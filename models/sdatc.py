@@ -44,7 +44,7 @@ class SDATC(Network):
             autoencoder too.
         dcm_channels, dcm_blocks, dcm_layers, dcm_heads, window: of the distortion control module.
         dcm_hidden: its channels at the output's resolution.
-        base: "none" as published, or the enlarged frames that its output is added to.
+        base: "none" as published, or the enlarged frames that its output is added to, and that of the autoencoder's decoder.
         control_channels, control_multiples: of the control encoder.
         channels: of the denoiser's levels, from the finest.
         attention: for each of them, whether it attends to the frame and the text.
@@ -119,7 +119,7 @@ class SDATC(Network):
         self.chunk, self.overlap, self.seed, self.latents = chunk, overlap, seed, latents
         self.schedule = noise.scaled_linear()
         self.dcm = DistortionControl(self.name, dcm_channels, dcm_blocks, dcm_layers, dcm_heads, window, dcm_hidden, base)
-        self.vae = Autoencoder(fine, vae_layers, latents, groups, vae_attention)
+        self.vae = Autoencoder(fine, vae_layers, latents, groups, vae_attention, base)
         self.unet = denoiser(levels, attention, layers, latents, context, head, groups)
         self.control = ControlEncoder(latents, control_channels, multiples, 2, levels, groups)
         self.unet_prompts = nn.ModuleList(CompressionPrompts(width, prompts, 16) for width in levels)

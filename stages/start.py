@@ -1,15 +1,18 @@
-"""Start: the flow network that flow-based methods begin with, trained on exact flow or published."""
+"""Start: what methods begin with: a flow network, trained on exact flow or published, or an autoencoder trained on HR clips."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from functools import partial
 
 from pipelines import networks, params, weights
 from pipelines.errors import VSRError
 from pipelines.runtime.lineage import verify
 from pipelines.training import product
+from pipelines.training.autoencoding import AUTOENCODER, autoencoding_task
 from pipelines.training.flow import flow_task
+from pipelines.training.loop import Task
 from stages.common import begin, data, end, main
 from stages.training import train
 
@@ -26,16 +29,21 @@ def run(arguments: Namespace) -> None:
     out = data("trained", name)
     if start.training:
         network = networks.create(start.network, **start.options)
-        note = f"flow network trained here for {start.training.iterations} steps on the exact flow of {start.corpus}"
+        hr, truth, length = data("hr", start.corpus), data("truth", start.corpus), f"trained here for {start.training.iterations} steps"
+        build: Callable[[], Task]
+        if network.name == AUTOENCODER:
+            note = f"autoencoder {length} on the frames of {start.corpus}"
+            build = partial(autoencoding_task, start.options, start.training, hr)
+        else:
+            note = f"flow network {length} on the exact flow of {start.corpus}"
+            build = partial(flow_task, start.network, start.options, start.training, hr, truth)
         record |= {"corpus": start.corpus, "trained_on": start.corpus, "notes": [note]}
-        hr, truth = data("hr", start.corpus), data("truth", start.corpus)
-        build = partial(flow_task, start.network, start.options, start.training, hr, truth)
         train(stage, loaded, build, start.training, network, record, out)
     else:
         assert start.weights
         path = weights.checkpoint(start.weights, start.sha256)
         network = networks.load_as(path, start.network, start.options)
-        record |= {"run_key": stage.run_key, "notes": [f"flow network with {weights.described(start.weights)}"]}
+        record |= {"run_key": stage.run_key, "notes": [f"{start.network} with {weights.described(start.weights)}"]}
         record |= {"params": product.flat({**chosen, **weights.recorded(start.weights, path)})}
         verify(stage)
         product.write(out, network, record)
@@ -43,4 +51,4 @@ def run(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(run, "start", about="Make the flow network that experiments start from.")
+    main(run, "start", about="Make a network that experiments start from.")

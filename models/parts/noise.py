@@ -36,7 +36,7 @@ class Schedule:
 
 def scaled_linear(first: float = 0.00085, last: float = 0.012) -> Schedule:
     """The roots of the variances that are added rise evenly: Stable Diffusion's (Rombach et al., CVPR 2022)."""
-    added = torch.linspace(first**0.5, last**0.5, LEVELS, dtype=torch.float64).square()
+    added = torch.linspace(first**0.5, last**0.5, LEVELS, dtype=torch.float64, device="cpu").square()
     return Schedule((1 - (1 - added).cumprod(0)).sqrt())
 
 
@@ -47,7 +47,7 @@ def shifted_cosine(bound: float = 15, least: float = 2, most: float = 4) -> Sche
     Hoogeboom et al., "simple diffusion", ICML 2023, Sec. 3.1 and 3.2, with the bounds of STAR (arXiv:2501.02976), and its terminal
     ratio of zero by stretching sigma to 1.
     """
-    clean = torch.linspace(1, 0, LEVELS, dtype=torch.float64)
+    clean = torch.linspace(1, 0, LEVELS, dtype=torch.float64, device="cpu")
     steep, flat = math.atan(math.exp(bound / 2)), math.atan(math.exp(-bound / 2))
     ratio = -2 * torch.log(torch.tan(steep + clean * (flat - steep)))
     ratio = ratio - 2 * (clean * math.log(least) + (1 - clean) * math.log(most))
@@ -57,7 +57,7 @@ def shifted_cosine(bound: float = 15, least: float = 2, most: float = 4) -> Sche
 
 def steps(count: int, first: int = LEVELS - 1) -> Iterator[tuple[int, int | None]]:
     """The times of a sampling, evenly from `first` down to 0, each with the one that follows it; None follows the last."""
-    times = torch.linspace(first, 0, count, dtype=torch.float64).round().int().tolist()
+    times = torch.linspace(first, 0, count, dtype=torch.float64, device="cpu").round().int().tolist()
     return zip(times, [*times[1:], None], strict=True)
 
 

@@ -25,7 +25,9 @@ class Network(nn.Module):
     work on a long clip repeats itself. `any_scale` is True for networks whose `forward` takes the keyword
     `size`, the (H, W) to restore to, without which they restore to `round(scale * side)`. `priors` names
     the keywords by which `forward` takes what else it sees of every frame, (N, T, channels, H, W) on the clip's grid.
-    `lookahead` is the number of frames after a restored one that it depends on, None for all that follow.
+    `lookahead` is the number of frames after a restored one that it depends on, None for all that follow. `chunk` is the number of
+    frames that it works on together where clips are longer. `sees_truth` is True for networks whose `learn` takes the keyword `truth`,
+    the HR clip (N, T, 3, sH, sW): they learn to take away noise that is added to it.
     `restores` is False for networks that are parts of others and take something else than clips.
     """
 
@@ -38,6 +40,8 @@ class Network(nn.Module):
     any_scale: bool = False
     priors: tuple[str, ...] = ()
     lookahead: int | None = None
+    chunk: int = 1
+    sees_truth: bool = False
     restores: bool = True
 
     @property
@@ -133,7 +137,9 @@ def create(name: str, **options: Any) -> Network:
         if option not in parameters:
             raise ValueError(misspelt(f"option of {name}", option, parameters))
     network = chosen(**options)
-    network.options = {key: options.get(key, parameter.default) for key, parameter in parameters.items()}
+    chosen_options = {key: options.get(key, parameter.default) for key, parameter in parameters.items()}
+    # As they come back from a file.
+    network.options = {key: list(value) if isinstance(value, tuple) else value for key, value in chosen_options.items()}
     return network
 
 

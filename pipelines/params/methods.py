@@ -123,8 +123,8 @@ class OfWeights(Strict):
 
 
 class Start(OfWeights):
-    """Where the flow network of a flow-based method comes from: trained here on a corpus that carries
-    exact flow (`training`), or given as `weights`."""
+    """Where a part of methods comes from: a flow network, trained here on a corpus that carries exact flow (`training`), or given as
+    `weights`; or the autoencoder of latent diffusion, trained here on the HR clips of a corpus."""
 
     network: Name
     options: dict[str, Any] = {}

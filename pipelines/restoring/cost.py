@@ -65,7 +65,7 @@ def _clip_flops(network: Network, frames: int, height: int, width: int, size: tu
     if network.window:
         total, deform = _count(network, network.window, height, width, size)
         return frames * total, frames * deform
-    short = max(SHORT, network.min_frames)
+    short = max(SHORT, network.min_frames, network.chunk)
     short += (frames - short) % network.period
     periods = (frames - short) // network.period
     if periods < 2:

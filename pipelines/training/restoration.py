@@ -70,7 +70,8 @@ class Restoration:
             return discriminate(self._adversarial.form, self._judge(batch[RESTORED]), self._judge(self._middle(batch["hr"])))
         truth = self._shown(batch["hr"])
         priors = {name: self._shown(batch[name], name) for name in self.network.priors}
-        outputs = self.network.learn(self._shown(batch["lr"]), **priors, **self._size(truth))
+        seen = {"truth": truth} if self.network.sees_truth else {}
+        outputs = self.network.learn(self._shown(batch["lr"]), **priors, **self._size(truth), **seen)
         outputs = {name: output.float() for name, output in outputs.items()}
         found = {term.name: term.value(outputs, truth, self._middle(truth)) for term in self._terms}
         for term in self._terms:

@@ -104,7 +104,13 @@ class SDATC(Network):
         if stage not in STAGES:
             raise ValueError(misspelt(f"value of stage of {self.name}", str(stage), STAGES))
         whole = {"dcm_channels": dcm_channels, "dcm_blocks": dcm_blocks, "dcm_layers": dcm_layers, "dcm_heads": dcm_heads}
-        whole |= {"window": window, "dcm_hidden": dcm_hidden, "control_channels": control_channels, "layers": layers, "head": head}
+        whole |= {
+            "window": window,
+            "dcm_hidden": dcm_hidden,
+            "control_channels": control_channels,
+            "layers": layers,
+            "head": head,
+        }
         whole |= {"context": context, "tokens": tokens, "vae_layers": vae_layers, "latents": latents, "groups": groups}
         whole |= {"prompts": prompts, "steps": steps, "chunk": chunk, "overlap": overlap, "seed": seed}
         positive(self.name, **whole)
@@ -113,7 +119,9 @@ class SDATC(Network):
         fine = widths(self.name, "vae_channels", vae_channels)
         multiples = widths(self.name, "control_multiples", control_multiples)
         if not len(levels) == len(multiples) == len(attention):
-            raise ValueError(f"{self.name} has channels, attention and control_multiples for levels of several numbers: give them one.")
+            raise ValueError(
+                f"{self.name} has channels, attention and control_multiples for levels of several numbers: give them one."
+            )
         chunks.check(self.name, chunk, overlap)
         self.stage, self.steps, self.guidance, self.fidelity = stage, steps, guidance, fidelity
         self.chunk, self.overlap, self.seed, self.latents = chunk, overlap, seed, latents
@@ -133,7 +141,9 @@ class SDATC(Network):
                 nn.ModuleList(SpatioTemporalAttention(width) for _ in range(vae_layers + 1)) for width in fine
             )
             # Neither at the finest nor at the coarsest level.
-            self.cfw = nn.ModuleDict({str(level): FeatureWarping(fine[level], groups) for level in range(1, max(2, len(fine) - 1))})
+            self.cfw = nn.ModuleDict(
+                {str(level): FeatureWarping(fine[level], groups) for level in range(1, max(2, len(fine) - 1))}
+            )
 
     @property
     def period(self) -> int:  # type: ignore[override]

@@ -77,7 +77,14 @@ class STARMini(Network):
         super().__init__()
         levels = widths(self.name, "channels", channels)
         fine = widths(self.name, "vae_channels", vae_channels)
-        whole = {"blocks": blocks, "head": head, "context": context, "vae_layers": vae_layers, "latents": latents, "groups": groups}
+        whole = {
+            "blocks": blocks,
+            "head": head,
+            "context": context,
+            "vae_layers": vae_layers,
+            "latents": latents,
+            "groups": groups,
+        }
         positive(self.name, **whole, steps=steps, first=first, chunk=chunk, overlap=overlap, seed=seed)
         for option, value, forms in (("liem", liem, gates.FORMS), ("frequency", frequency, loss.FORMS)):
             if value not in forms:

@@ -29,7 +29,11 @@ def run(arguments: Namespace) -> None:
     out = data("trained", name)
     if start.training:
         network = networks.create(start.network, **start.options)
-        hr, truth, length = data("hr", start.corpus), data("truth", start.corpus), f"trained here for {start.training.iterations} steps"
+        hr, truth, length = (
+            data("hr", start.corpus),
+            data("truth", start.corpus),
+            f"trained here for {start.training.iterations} steps",
+        )
         build: Callable[[], Task]
         if network.name == AUTOENCODER:
             note = f"autoencoder {length} on the frames of {start.corpus}"

@@ -42,8 +42,26 @@ SUB_PIXEL: Options = {"upsample_channels": 3}
 KEYFRAMES: Options = {"temporal_padding": 1, "keyframe_stride": 2, "extraction_blocks": 1, "groups": 2}
 PERCEPTRON: Options = {"hidden": 6}
 FRAMEWISE: Options = {"channels": 4, "blocks": 2}
-LATENT: Options = {"channels": [4, 8], "vae_channels": [4, 4, 8], "latents": 4, "groups": 2, "head": 4, "context": 4, "steps": 2, "chunk": 9, "overlap": 1}
-CLEANED: Options = {"dcm_channels": 4, "dcm_blocks": 1, "dcm_layers": 2, "dcm_heads": 2, "dcm_hidden": 4, "window": 2, "prompts": 2}
+LATENT: Options = {
+    "channels": [4, 8],
+    "vae_channels": [4, 4, 8],
+    "latents": 4,
+    "groups": 2,
+    "head": 4,
+    "context": 4,
+    "steps": 2,
+    "chunk": 9,
+    "overlap": 1,
+}
+CLEANED: Options = {
+    "dcm_channels": 4,
+    "dcm_blocks": 1,
+    "dcm_layers": 2,
+    "dcm_heads": 2,
+    "dcm_hidden": 4,
+    "window": 2,
+    "prompts": 2,
+}
 CONTROLLED: Options = {"control_channels": 4, "control_multiples": [1, 1], "attention": [False, True], "layers": 1, "tokens": 2}
 PYRAMID: Options = {"channels": 4, "encoder_channels": 4, "levels": 2, "samples": 2, "blocks": 1}
 

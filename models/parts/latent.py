@@ -21,7 +21,9 @@ def widths(network: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
         ValueError: it is something else.
     """
     if isinstance(value, str) or not value or any(not isinstance(part, int) or part < 1 for part in value):
-        raise ValueError(f"option {option!r} of {network} is {value!r}: give a list of whole numbers of at least 1, one for each level.")
+        raise ValueError(
+            f"option {option!r} of {network} is {value!r}: give a list of whole numbers of at least 1, one for each level."
+        )
     return tuple(value)
 
 
@@ -137,7 +139,9 @@ def decoded(decoder: Any, latents: Tensor, after_block: AfterBlock, after_level:
     return decoder.conv_out(decoder.conv_act(decoder.conv_norm_out(x)))
 
 
-def predicted(unet: Any, noisy: Tensor, times: Tensor, context: Tensor, guidance: Sequence[Tensor], after_level: AfterLevel) -> Tensor:
+def predicted(
+    unet: Any, noisy: Tensor, times: Tensor, context: Tensor, guidance: Sequence[Tensor], after_level: AfterLevel
+) -> Tensor:
     """The noise that a `UNet2DConditionModel` sees in latents, guided and refined.
 
     Args:

@@ -62,7 +62,9 @@ class AutoencodingTask:
 
     def __init__(self, network: Autoencoder, schedule: Schedule, hr: Store) -> None:
         if schedule.crop % network.reduction:
-            raise VSRError(f"`crop` is {schedule.crop} and a latent {network.reduction} pixels wide: set it to a multiple of that.")
+            raise VSRError(
+                f"`crop` is {schedule.crop} and a latent {network.reduction} pixels wide: set it to a multiple of that."
+            )
         self.network, self._hr = network, hr
         self.learners = [Learner("autoencoder", network, schedule)]
         self.frozen: dict[str, str] = {}

@@ -15,6 +15,7 @@ from project import clone
 from pydantic import BaseModel
 
 import models
+from models.parts.registry import kind
 from pipelines import params
 from pipelines.errors import VSRError
 from pipelines.params.base import Strict
@@ -143,9 +144,7 @@ def test_an_edit_of_a_part_changes_what_networks_with_it_depend_on_and_nothing_e
     part = project.root / "models/parts/recurrent.py"
     part.write_text(part.read_text().replace('"""', '"""Edited: ', 1))
     recurrent = {
-        name
-        for name in models.names()
-        if any(kind.__module__ == "models.parts.recurrent" for kind in type(models.create(name)).__mro__)
+        name for name in models.names() if any(parent.__module__ == "models.parts.recurrent" for parent in kind(name).__mro__)
     }
     assert {"basicvsr", "iconvsr", "basicvsr_plusplus_lte", "seem_basicvsr"} <= recurrent
     assert recurrent.isdisjoint({"bicubic", "edvr_m", "edvr_l", "seem_edvr", "spynet"})

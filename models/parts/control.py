@@ -76,7 +76,7 @@ class ControlEncoder(nn.Module):
         x = self.conv_in(torch.cat([noisy, condition], dim=1))
         found = []
         for level, blocks in enumerate(self.levels):
-            for block in blocks:  # type: ignore[union-attr]
+            for block in blocks:  # type: ignore[attr-defined]
                 x = block(x, known)
             found.append(self.out[level](x))
             if level < len(self.halve):

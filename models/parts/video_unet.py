@@ -344,6 +344,6 @@ class ControlledVideoUNet(Encoder):
         *handed, x = (own + added for own, added in zip(self.encode(x, seen), control, strict=True))
         for block in self.output_blocks:
             x = torch.cat([x, handed.pop()], dim=1)
-            for layer in block:  # type: ignore[union-attr]
+            for layer in block:  # type: ignore[attr-defined]
                 x = layer(x, seen)
         return self.out(x).unflatten(0, noisy.shape[:2])

@@ -61,7 +61,7 @@ def compare(clip: str, lr: Tensor, restored: Tensor, truth: Tensor, shown: bool 
     parts = {"lr": lr, "bicubic": bicubic, "restored": restored, "truth": truth}
     frames = {name: [to_frame(frame) for frame in part] for name, part in parts.items()}
     middle = {name: part[len(part) // 2] for name, part in frames.items()} if shown else {}
-    return Compared(clip, _psnr(frames["restored"], frames["truth"]), _psnr(frames["bicubic"], frames["truth"]), middle)
+    return Compared(clip, luma_psnr(frames["restored"], frames["truth"]), luma_psnr(frames["bicubic"], frames["truth"]), middle)
 
 
 def metrics(compared: Iterable[Compared]) -> Metrics:
@@ -81,6 +81,6 @@ def images(compared: Iterable[Compared], step: int) -> Images:
     }
 
 
-def _psnr(restored: list[np.ndarray], truth: list[np.ndarray]) -> float:
-    """Mean over the frames of a clip, in dB."""
+def luma_psnr(restored: list[np.ndarray], truth: list[np.ndarray]) -> float:
+    """On Y, the mean over the frames of a clip, (H, W, 3) uint8 each, in dB."""
     return float(np.mean([psnr(luma(ours), luma(theirs)) for ours, theirs in zip(restored, truth, strict=True)]))

@@ -21,7 +21,6 @@ from pipelines import networks
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.errors import VSRError
-from pipelines.metrics import psnr
 from pipelines.monitoring import Images, Metrics, validation
 from pipelines.params import Schedule
 from pipelines.training.crops import CPU, Batch, HRCrops, Window
@@ -40,7 +39,7 @@ DIVERGENCE = 1e-6
 
 @dataclass(frozen=True)
 class Seen:
-    """A validated clip: PSNR in dB of its middle frame, encoded and decoded, and the two."""
+    """A validated clip: PSNR on Y in dB of its middle frame, encoded and decoded, and the two."""
 
     clip: str
     psnr: float
@@ -94,7 +93,7 @@ class AutoencodingTask:
         frame = to_tensor(Window.middle(view, 1, side, cast(Autoencoder, network).reduction).of(self._hr))
         decoded = to_frame(network(frame.to(device))[0])
         truth = to_frame(frame[0])
-        return Seen(view.name, psnr(decoded.astype(float), truth.astype(float)), truth, decoded)
+        return Seen(view.name, validation.luma_psnr([decoded], [truth]), truth, decoded)
 
     def summary(self, found: list[Seen], step: int) -> tuple[Metrics, Images]:
         """`psnr`, the mean over clips, and the frames of the first ones."""

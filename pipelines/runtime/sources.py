@@ -22,12 +22,14 @@ NETWORKS, STAGES = Path("models/sources"), Path("stages/sources")
 _OF_NETWORKS = "in models/sources of each network that has it; what pipelines do with it is for such networks alone"
 
 WITHOUT_EFFECT: Mapping[str, str] = {
+    "models.autoencoder": _OF_NETWORKS,
     "models.checkpoints": "in models/sources of all networks; nothing else reads or writes parameters",
     "models.parts.any_scale": _OF_NETWORKS,
     "models.parts.blocks": _OF_NETWORKS,
     "models.parts.dap": _OF_NETWORKS,
     "models.parts.deform": _OF_NETWORKS,
     "models.parts.edvr": _OF_NETWORKS,
+    "models.parts.latent": _OF_NETWORKS,
     "models.parts.online": _OF_NETWORKS,
     "models.parts.rdg": _OF_NETWORKS,
     "models.parts.registry": "in models/sources of all networks; nothing else is registered",

@@ -65,6 +65,7 @@ class SDATC(Network):
         ValueError: an option has no such value, or diffusers is not installed.
     """
 
+    prompt: Tensor
     scale = 4
     priors = ("flow",)
     sees_truth = True
@@ -174,7 +175,7 @@ class SDATC(Network):
             restored.append(adain(frames, enlarged).clamp(0, 1))
         return torch.cat(restored, dim=1)
 
-    def learn(self, clip: Tensor, *, truth: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
+    def learn(self, clip: Tensor, *, truth: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
         """See `Network`; the stage "denoiser" gives `noise`, the mean squared error of the noise that is predicted, and `cleaned`, the
         condition as frames; the stage "decoder" gives `restored`, decoded from latents that are sampled without a gradient, with the
         condition's features at full strength and in its own colours.

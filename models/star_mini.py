@@ -51,6 +51,7 @@ class STARMini(Network):
         ValueError: an option has no such value, or diffusers is not installed.
     """
 
+    text: Tensor
     scale = 4
     sees_truth = True
 
@@ -122,7 +123,7 @@ class STARMini(Network):
             restored.append(adain(frames, enlarged).clamp(0, 1))
         return torch.cat(restored, dim=1)
 
-    def learn(self, clip: Tensor, *, truth: Tensor) -> dict[str, Tensor]:
+    def learn(self, clip: Tensor, *, truth: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """See `Network`; gives `velocity`, the mean squared error of what is predicted, and with a frequency loss `frequency`, weighed
         by 1 where there is no noise down to 0 where there is nothing else (Sec. 3.3).
 

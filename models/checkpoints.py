@@ -184,9 +184,12 @@ def _loadable() -> list[str]:
 
 
 def _blank(name: str) -> dict[str, Tensor]:
-    """The names and shapes of a network's parameters and buffers, without their values."""
-    with torch.device("meta"):
-        return create(name).state_dict()
+    """The names and shapes of a network's parameters and buffers, without their values; none of one that needs what is not installed."""
+    try:
+        with torch.device("meta"):
+            return create(name).state_dict()
+    except ValueError:
+        return {}
 
 
 def _nearest(state: Mapping[str, Tensor]) -> str | None:

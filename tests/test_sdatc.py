@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -355,9 +356,12 @@ def test_noise_is_half_learnt_by_a_denoiser_that_says_nothing() -> None:
     assert loss.item() == pytest.approx(1, abs=5 * math.sqrt(2 / (12 * 4 * 96)))
 
 
-def test_without_diffusers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_diffusers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(
         ValueError, match=r"^latent diffusion needs diffusers, which is not installed: `pip install 'vsr\[diffusion\]'`\.$"
     ):
         models.create("autoencoder")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="looks like a checkpoint of no known network"):
+        models.load(tmp_path / "other.pth")

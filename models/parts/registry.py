@@ -26,7 +26,8 @@ class Network(nn.Module):
     `size`, the (H, W) to restore to, without which they restore to `round(scale * side)`. `priors` names
     the keywords by which `forward` takes what else it sees of every frame, (N, T, channels, H, W) on the clip's grid.
     `lookahead` is the number of frames after a restored one that it depends on, None for all that follow.
-    `restores` is False for networks that are parts of others and take something else than clips.
+    `restores` is False for networks that are parts of others and take something else than clips. `discriminator` is what
+    judges its frames in an adversarial training: what a method is trained with is imported by its file.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Network(nn.Module):
     priors: tuple[str, ...] = ()
     lookahead: int | None = None
     restores: bool = True
+    discriminator: type[Network] | None = None
 
     @property
     def causal(self) -> bool:

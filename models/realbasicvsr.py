@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.basicvsr import BasicVSR
-from models.parts.blocks import ConvResidualBlocks, count_blocks, in_parts
+from models.parts.blocks import count_blocks, in_parts
+from models.parts.cleaning import Cleaning
 from models.parts.registry import positive, register
 from models.parts.weights import openmmlab
 from models.unet_discriminator import UNetDiscriminator
@@ -36,13 +37,6 @@ WEIGHTS = {
         source="mmagic, configs/real_basicvsr/README.md",
     ),
 }
-
-
-class Cleaning(nn.Sequential):
-    """What cleaning adds to frames, (N, 3, h, w) to the same."""
-
-    def __init__(self, channels: int, blocks: int) -> None:
-        super().__init__(ConvResidualBlocks(3, channels, blocks), nn.Conv2d(channels, 3, 3, padding=1))
 
 
 @register("realbasicvsr")

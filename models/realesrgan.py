@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.parts.base import enlarger_if_any
-from models.parts.blocks import RESIDUAL_GAIN, in_parts, pad_to_multiple
+from models.parts.blocks import in_parts, pad_to_multiple
 from models.parts.framewise import FramewiseNetwork
 from models.parts.registry import positive, register
+from models.parts.rrdb import ResidualInResidual, leaky
 from models.parts.weights import Published
 from models.unet_discriminator import UNetDiscriminator
-
-LEAK = 0.2
-SHARE = 0.2
-"""Of a residual that is added."""
 
 FOLDED = {4: 1, 2: 2, 1: 4}
 """The side of the squares of LR pixels that become channels first, by scale: features are enlarged by four at all of them."""
@@ -97,8 +93,8 @@ class RealESRGAN(FramewiseNetwork):
 
     def _enlarged(self, x: Tensor) -> Tensor:
         for conv in (self.conv_up1, self.conv_up2):
-            x = _leaky(conv(F.interpolate(x, scale_factor=2, mode="nearest")))
-        return self.conv_last(_leaky(self.conv_hr(x)))
+            x = leaky(conv(F.interpolate(x, scale_factor=2, mode="nearest")))
+        return self.conv_last(leaky(self.conv_hr(x)))
 
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -112,38 +108,3 @@ class RealESRGAN(FramewiseNetwork):
             return None
         blocks = sum(key.endswith(".rdb1.conv1.weight") for key in state)
         return {"channels": channels, "blocks": blocks, "growth": growth, "scale": scale}
-
-
-class ResidualInResidual(nn.Module):
-    """Three dense blocks, a share of whose output is added to the input, (N, C, h, w)."""
-
-    def __init__(self, channels: int, growth: int) -> None:
-        super().__init__()
-        self.rdb1, self.rdb2, self.rdb3 = (DenseBlock(channels, growth) for _ in range(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + SHARE * self.rdb3(self.rdb2(self.rdb1(x)))
-
-
-class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees the input and what those before made; a share of the last is added to the input."""
-
-    def __init__(self, channels: int, growth: int) -> None:
-        super().__init__()
-        for index in range(5):
-            conv = nn.Conv2d(channels + index * growth, channels if index == 4 else growth, 3, padding=1)
-            nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data.mul_(RESIDUAL_GAIN)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-            self.add_module(f"conv{index + 1}", conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        *convs, last = self.children()
-        seen = [x]
-        for conv in convs:
-            seen.append(_leaky(conv(torch.cat(seen, dim=1))))
-        return x + SHARE * last(torch.cat(seen, dim=1))
-
-
-def _leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, LEAK, inplace=True)

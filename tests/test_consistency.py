@@ -98,4 +98,6 @@ def test_the_map_is_red_where_frames_are_far_from_lr() -> None:
     doubt = np.zeros_like(frame)
     doubt[:8], doubt[8:16] = 200, 16
     shown = pictures.overlay(frame, doubt)
-    assert shown[0, 0].tolist() == [220, 0, 0] and shown[8, 0].tolist() == [155, 45, 45] and shown[-1, -1].tolist() == [90, 90, 90]
+    assert (
+        shown[0, 0].tolist() == [220, 0, 0] and shown[8, 0].tolist() == [155, 45, 45] and shown[-1, -1].tolist() == [90, 90, 90]
+    )

@@ -66,7 +66,11 @@ def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     named = {}
     for key, value in state.items():
         name = key if key.startswith("image_cleaning.") else f"basicvsr.{key}"
-        for ours, theirs in (("_trunk.", "_resblocks."), ("upconv1.", "upsample1.upsample_conv."), ("upconv2.", "upsample2.upsample_conv.")):
+        for ours, theirs in (
+            ("_trunk.", "_resblocks."),
+            ("upconv1.", "upsample1.upsample_conv."),
+            ("upconv2.", "upsample2.upsample_conv."),
+        ):
             name = name.replace(ours, theirs)
         if ".basic_module." in name:
             head, _, rest = name.rpartition(".basic_module.")
@@ -80,10 +84,16 @@ def test_a_checkpoint_of_published_form_loads(tmp_path: Path) -> None:
     """The averaged generator is taken, whatever stands beside it."""
     network = tiny()
     named = published(network.state_dict())
-    assert "basicvsr.spynet.basic_module.0.basic_module.3.conv.bias" in named and "image_cleaning.0.main.2.0.conv1.weight" in named
+    assert (
+        "basicvsr.spynet.basic_module.0.basic_module.3.conv.bias" in named and "image_cleaning.0.main.2.0.conv1.weight" in named
+    )
     averaged = {f"generator_ema.{key}": value for key, value in named.items()}
     learning = {f"generator.{key}": value + 1 for key, value in named.items()}
-    beside = {"discriminator.conv_0.weight": torch.zeros(3), "perceptual_loss.vgg.mean": torch.zeros(3), "generator.step_counter": torch.ones(1)}
+    beside = {
+        "discriminator.conv_0.weight": torch.zeros(3),
+        "perceptual_loss.vgg.mean": torch.zeros(3),
+        "generator.step_counter": torch.ones(1),
+    }
     torch.save({"state_dict": {**learning, **averaged, **beside}}, tmp_path / "both.pth")
     torch.save({"state_dict": learning}, tmp_path / "learning.pth")
     found = models.load(tmp_path / "both.pth")
@@ -138,7 +148,9 @@ def test_cleaning_is_decided_clip_by_clip_and_written_out() -> None:
         once = torch.stack([clip + network.image_cleaning(clip) for clip in clips])
         torch.testing.assert_close(outputs["cleaned"], once)
         plain = models.create("basicvsr", channels=4, blocks=1, upsample_channels=4)
-        plain.load_state_dict({key: value for key, value in network.state_dict().items() if not key.startswith("image_cleaning.")})
+        plain.load_state_dict(
+            {key: value for key, value in network.state_dict().items() if not key.startswith("image_cleaning.")}
+        )
         torch.testing.assert_close(outputs["restored"], plain(once))
         torch.testing.assert_close(network(clips), outputs["restored"])
 

@@ -12,12 +12,12 @@ from pipelines.clips import fit
 from pipelines.clips.images import encode_png
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError, unknown
+from pipelines.evaluation import again
 from pipelines.evaluation import protocols as registry
 from pipelines.evaluation.looks import INVENTED, Look
 from pipelines.evaluation.profiles import most_active_row
 from pipelines.evaluation.protocols import Protocol
 from pipelines.evaluation.score import ClipScore, Scorer, assigned, pairs, score_clip, summarise
-from pipelines.metrics import consistency
 from pipelines.metrics import get as registered
 from pipelines.results import FILM, Restored, Result
 
@@ -97,10 +97,11 @@ class Score:
         shown: dict[str, np.ndarray] = {}
 
         def degraded() -> Iterator[np.ndarray]:
-            both = zip(consistency.again(lr.attributes.parameters, self._restored.frames(clip)), self._lr.frames(clip), strict=True)
+            made = again.degraded(lr.attributes.parameters, self._restored.frames(clip))
+            both = zip(made, self._lr.frames(clip), strict=True)
             for index, (frame, wanted) in enumerate(both):
                 if index == frames // 2:
-                    shown[INVENTED] = consistency.invented(frame, wanted)
+                    shown[INVENTED] = again.invented(frame, wanted)
                 yield frame
 
         found = score_clip(degraded(), self._lr.frames(clip), protocol, self._degraded, clip=clip, frames=frames)

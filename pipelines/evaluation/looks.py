@@ -13,7 +13,7 @@ SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
 
 INVENTED = "invented"
-"""The picture of how far the middle frame, degraded again, is from LR, see `pipelines.metrics.consistency.invented`; of clips that are
+"""The picture of how far the middle frame, degraded again, is from LR, see `pipelines.evaluation.again.invented`; of clips that are
 scored so."""
 
 FILM_FRAMES = 24

@@ -67,7 +67,9 @@ class Training(Schedule, Losses):
     @model_validator(mode="after")
     def _sharpened_by_the_degradation(self) -> Training:
         if self.sharpened and not (self.degradation and isinstance(self.degradation[0], Sharpen)):
-            raise ValueError("it compares with HR sharpened and has no `degradation` that begins with `sharpen`: add that, or set `sharpened` to false")
+            raise ValueError(
+                "it compares with HR sharpened and has no `degradation` that begins with `sharpen`: add that, or set `sharpened` to false"
+            )
         return self
 
     @model_validator(mode="after")

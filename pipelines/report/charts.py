@@ -140,7 +140,9 @@ def perception_against_distortion(pair: Pair, cells: Sequence[Cell], styles: Seq
     """
     look, distortion = {one.method: one for one in styles}, heading("psnr")
     for perceived in map(heading, PERCEIVED):
-        found = [(_mean(cell, pair.protocol, perceived), _mean(cell, pair.protocol, distortion), look[cell.method]) for cell in cells]
+        found = [
+            (_mean(cell, pair.protocol, perceived), _mean(cell, pair.protocol, distortion), look[cell.method]) for cell in cells
+        ]
         points = [(x, y, one) for x, y, one in found if x is not None and y is not None]
         if len(points) > 1:
             break

@@ -107,7 +107,12 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "suites": [tables.suite(params, key, cells) for key in params.suites],
         "psnr": tables.heading("psnr"),
-        "room": {"pictures": pictures.PICTURES // 1_000_000, "videos": pictures.VIDEOS // 1_000_000, "filmed": pictures.FILMED, "covered": pictures.COVERED},
+        "room": {
+            "pictures": pictures.PICTURES // 1_000_000,
+            "videos": pictures.VIDEOS // 1_000_000,
+            "filmed": pictures.FILMED,
+            "covered": pictures.COVERED,
+        },
         "costly": costly,
         "leading": _leading(found, costly),
         "perceived": _perceived(tested, styles),
@@ -200,7 +205,11 @@ def _perceived(tested: Tested, styles: Sequence[charts.Series]) -> list[Titled]:
     """How frames look against how near they are, pair after pair."""
     return _made(
         [
-            (pair.label, "PSNR against how frames look", charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"))
+            (
+                pair.label,
+                "PSNR against how frames look",
+                charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"),
+            )
             for index, (pair, found) in enumerate(tested)
         ]
     )

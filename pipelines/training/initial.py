@@ -57,10 +57,9 @@ def stay_near_the_base(network: Network) -> None:
     for layer in list(chain)[1:-1]:
         if isinstance(layer, nn.Linear):
             _he(layer)
-    for layer in (last, *(part[-1] for part in network.modules() if isinstance(part, Cleaning))):
-        nn.init.zeros_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    for part in (last, *(module[-1] for module in network.modules() if isinstance(module, Cleaning))):
+        for parameter in part.parameters():
+            nn.init.zeros_(parameter)
 
 
 @torch.no_grad()

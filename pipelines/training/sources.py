@@ -34,7 +34,6 @@ from pipelines.training.crops import (
     to_tensor,
 )
 
-
 SHARPENED = "sharpened"
 """HR sharpened, in a batch."""
 

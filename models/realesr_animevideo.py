@@ -21,6 +21,7 @@ WEIGHTS = {
         "b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
         "BSD-3-Clause",
         "Real-ESRGAN, docs/anime_video_model.md",
+        differs="how it was trained is not published; it is for drawn pictures",
     )
 }
 

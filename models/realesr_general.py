@@ -22,6 +22,7 @@ WEIGHTS = {
         "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
         "BSD-3-Clause",
         "Real-ESRGAN, docs/model_zoo.md",
+        differs="how it was trained is not published",
     ),
     "realesr_general_wdn_x4v3": Published(
         RELEASE,
@@ -29,7 +30,7 @@ WEIGHTS = {
         "1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
         "BSD-3-Clause",
         "Real-ESRGAN, docs/model_zoo.md",
-        differs="removes less noise",
+        differs="how it was trained is not published; it removes less noise",
     ),
 }
 

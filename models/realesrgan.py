@@ -24,6 +24,7 @@ FOLDED = {4: 1, 2: 2, 1: 4}
 """The side of the squares of LR pixels that become channels first, by scale: features are enlarged by four at all of them."""
 
 SOURCE = "Real-ESRGAN, docs/model_zoo.md"
+IMAGES = "trained on images: DIV2K, Flickr2K and OutdoorScene"
 RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 
 WEIGHTS = {
@@ -33,6 +34,7 @@ WEIGHTS = {
         "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
         "BSD-3-Clause",
         SOURCE,
+        differs=IMAGES,
     ),
     "realesrgan_x2plus": Published(
         f"{RELEASES}/v0.2.1/",
@@ -41,6 +43,7 @@ WEIGHTS = {
         "BSD-3-Clause",
         SOURCE,
         options={"scale": 2},
+        differs=IMAGES,
     ),
 }
 

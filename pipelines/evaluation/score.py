@@ -177,8 +177,8 @@ def available(metrics: Sequence[str], unlike: str | None) -> tuple[list[str], di
     Raises:
         VSRError: there is no such metric, or none can be computed.
     """
-    chosen = [registry.get(name) for name in metrics]
-    reasons = {one.name: unlike if one.degraded and unlike else registry.unavailable(one) for one in chosen}
+    chosen = {name: registry.get(name) for name in metrics}
+    reasons = {name: unlike if one.degraded and unlike else registry.unavailable(one) for name, one in chosen.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason is not None}
     measured = [name for name in reasons if name not in skipped]
     if not measured:

@@ -68,7 +68,7 @@ class RealBasicVSR(BasicVSR):
         blocks: int = 20,
         upsample_channels: int = 64,
         cleaning_blocks: int = 20,
-        threshold: float = 5,
+        threshold: float = 5.0,
         base: str = "bilinear",
         flow: str = "own",
     ) -> None:

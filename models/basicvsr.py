@@ -66,6 +66,12 @@ class BasicVSR(BasicVSRFeatures, RecurrentNetwork):
 
     @staticmethod
     def options_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        # RealBasicVSR has all of this, and cleans frames before.
+        return None if "image_cleaning.1.weight" in state else BasicVSR.features_of(state)
+
+    @staticmethod
+    def features_of(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """The options of the parameters that every BasicVSR has, or None if they are not there."""
         try:
             return {**feature_options(state), "upsample_channels": state["conv_hr.weight"].shape[0]}
         except KeyError:

@@ -27,7 +27,11 @@ METADATA = "vsr"
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 """Where published files keep the parameters; averaged ones, which papers report, come first."""
 
-PREFIXES = re.compile(r"^(module\.)?(generator\.)?")
+PREFIXES = re.compile(r"^(module\.)?(generator(_ema)?\.)?(basicvsr\.)?")
+
+AVERAGED = "generator_ema."
+BESIDE = ("generator.", "discriminator.", "perceptual_loss.")
+"""In a file with an averaged generator: the one that was learning, and what it was trained with."""
 
 MMAGIC = (
     (re.compile(r"^(backward|forward)_resblocks\."), r"\1_trunk."),
@@ -138,8 +142,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | N
 
 def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters under the names of this project, which are BasicSR's."""
+    averaged = any(key.startswith(AVERAGED) for key in state)
     renamed = {}
     for key, value in state.items():
+        if averaged and key.startswith(BESIDE):
+            continue
         key = PREFIXES.sub("", key)
         if key == "step_counter":  # mmagic counts its training steps in the generator
             continue

@@ -5,7 +5,7 @@
 | `data/restored/<method>/<corpus>/<degradation>` | the store's `about` | `Restored` |
 | `results/<method>/<corpus>/<degradation>` | `metrics.json` | `Result` |
 | | `frames.parquet` | `FRAMES`, a row per `FrameValue` |
-| | `samples/<clip>/` | the pictures of `looks.SAMPLES`, and `clip.mp4` |
+| | `samples/<clip>/` | the pictures of `looks.SAMPLES` and perhaps `looks.INVENTED`, and `clip.mp4` |
 | `results/<method>/<corpus>/_measured` | `cost.json` | `Cost` |
 | | `timing.json` | `Timing`: what differs from run to run |
 """

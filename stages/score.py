@@ -13,6 +13,7 @@ from pipelines.errors import VSRError
 from pipelines.evaluation import protocols
 from pipelines.evaluation.clips import ClipResult, Score, result
 from pipelines.evaluation.score import assigned, available, summarise
+from pipelines.metrics import consistency
 from pipelines.results import Restored, Result, Scores
 from pipelines.runtime.lineage import Stage, verify
 from stages.common import ROOT, begin, data, end, main
@@ -34,12 +35,13 @@ def run(arguments: Namespace) -> None:
         results.write(out, Result(**about.model_dump()), [], {})
         print(f"{label}: not applicable, {about.reason}")
         return end(stage)
-    measured, skipped = available(test.metrics)
+    hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
+    unlike = (consistency.unlike(lr.clip(clip).attributes.parameters) for clip in restored.clips)
+    measured, skipped = available(test.metrics, next(filter(None, unlike), None))
     reasons = {
         protocol: {metric: skipped[metric] for metric in names if metric in skipped}
         for protocol, names in assigned(chosen, test.metrics).items()
     }
-    hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
     clips = _chosen(hr, list(restored.clips), chosen, corpus)
     scored = _score(stage, clips, restored, hr, lr, test.protocols, measured, label)
     found = result(about, scored, reasons, stage.inputs)

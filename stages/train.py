@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models import Network
 from pipelines import networks, params
 from pipelines.errors import VSRError
 from pipelines.params import Experiment, Profile, Training
@@ -32,6 +33,7 @@ def run(arguments: Namespace) -> None:
     if training is None:
         raise VSRError(f"params.yaml: methods.{experiment.method}.{experiment.profile} has no `training`: add it.")
     network = networks.create(experiment.method, **profile.options)
+    _check_discriminator(network, training)
     frozen = objective.backbones(training.losses)  # they are there, or it ends here
     start = data("trained", experiment.start)
     build, facts = task_of(loaded, experiment, profile, training, start)
@@ -57,6 +59,19 @@ def run(arguments: Namespace) -> None:
     }
     train(stage, loaded, build, training, network, record, data("trained", name))
     end(stage)
+
+
+def _check_discriminator(network: Network, training: Training) -> None:
+    """The network that judges is one that the method's file imports, so that the stage depends on it."""
+    if training.adversarial is None:
+        return
+    chosen, known = training.adversarial.discriminator.network, network.discriminator
+    if known is None or known.name != chosen:
+        found = "none" if known is None else repr(known.name)
+        raise VSRError(
+            f"the losses of {network.name} name the discriminator {chosen!r}, and its file sets {found}: "
+            f"import {chosen} in models/{network.name}.py, and set it as the network's `discriminator`."
+        )
 
 
 def task_of(

@@ -145,6 +145,7 @@ def _samples(folder: Path, seed: int, network: str) -> None:
     mixed = plain if network == "bicubic" else ((plain.astype(int) + truth) // 2).astype(np.uint8)
     pictures = {"lr": lr, "bicubic": plain, "restored": mixed, "truth": truth}
     pictures |= {"profile": mixed[:FRAMES], "profile_truth": truth[:FRAMES]}
+    pictures |= {"invented": (lr // 4)} if network != "bicubic" else {}
     for name, picture in pictures.items():
         Image.fromarray(picture).save(folder / f"{name}.png")
 

@@ -83,7 +83,7 @@ def test_clips_of_public_sets_have_their_names() -> None:
         ("adavsr", "zooming_slow_mo", "vimeo90k", "medium", "", "", "psnr", "35.24"),
         ("sdatc", "sdatc", "reds4", "", "crf35_x4", "", "fid", "113.19"),
         ("sdatc", "basicvsr_plusplus", "vid4", "", "crf15_x4", "y", "psnr", "25.74"),
-        ("sdatc", "real_basicvsr", "reds4", "", "crf25_x4", "y", "psnr", "25.95"),
+        ("sdatc", "realbasicvsr", "reds4", "", "crf25_x4", "y", "psnr", "25.95"),
         ("sdatc", "basicvsr_plusplus", "udm10", "", "crf35_x4", "y", "psnr", "27.90"),
     ],
 )

@@ -417,6 +417,8 @@ def test_viewers_hold_one_region_of_every_picture(params: Params, results: Path,
         np.testing.assert_array_equal(_decode(viewer.tiles[0].source), lr)
         assert [tile.label for tile in viewer.profiles] == [*METHODS, "truth"]
         np.testing.assert_array_equal(_decode(viewer.profiles[-1].source), truth[: fabricated.FRAMES])
+        assert [tile.label for tile in viewer.invented] == ["basicvsr_bi", "basicvsr_crf25"]
+        assert _decode(viewer.invented[0].source).shape == (48, 64, 3)
     (without,) = pictures.albums([(pair, cells[1:])])
     assert [tile.label for tile in without.viewers[0].tiles] == ["LR", "bicubic", "basicvsr_bi", "basicvsr_crf25", "truth"]
 
@@ -469,6 +471,25 @@ def test_charts_carry_no_date_and_take_the_pages_colours(params: Params, results
         assert {"bicubic", *METHODS} <= {text.text for text in ET.fromstring(str(chart)).iter("{http://www.w3.org/2000/svg}text")}
     assert charts.quality_against_cost(pair, cells[:1], styles, "seconds", "one") is None
     assert charts.quality_over_frames(pair, "nowhere", frames, styles, "two") is None
+
+
+def test_perception_stands_against_distortion_where_both_were_measured(params: Params, results: Path, tmp_path: Path) -> None:
+    pair, cells = _tested(params, results)
+    styles = charts.series(list(METHODS), {"bicubic"})
+    assert charts.perception_against_distortion(pair, cells, styles, "none") is None
+    measured = reading.load(fabricated.results(tmp_path / "measured", extra=["niqe", "lpips_squeeze"]))
+    both = [cell for cell in measured if cell.degradation == pair.degradation]
+    chart = charts.perception_against_distortion(pair, both, styles, "both")
+    assert chart is not None
+    texts = list(ET.fromstring(str(chart)).iter("{http://www.w3.org/2000/svg}text"))
+    names = [text.text or "" for text in texts]
+    assert {"LPIPS-Squeeze", "PSNR (dB)", *METHODS} <= set(names)
+    ticks = texts[: names.index("LPIPS-Squeeze")]
+    leftwards = sorted(ticks, key=lambda tick: -float(tick.attrib["x"]))
+    assert len(ticks) > 1 and leftwards == sorted(
+        ticks, key=lambda tick: float(tick.text or "")
+    )  # what looks better is further right
+    assert charts.perception_against_distortion(pair, both[:1], styles, "one") is None
 
 
 @settings(deadline=None)

@@ -209,13 +209,13 @@ def test_metrics_that_cannot_be_computed_are_skipped_with_a_reason(
 ) -> None:
     monkeypatch.setenv("VSR_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    measured, skipped = available(["psnr", "missing", "psnr", "ssim"])
+    measured, skipped = available(["psnr", "missing", "psnr", "ssim"], None)
     assert measured == ["psnr", "ssim"]
     assert set(skipped) == {"missing"} and "sam_vit_h/model.safetensors from https://" in skipped["missing"]
     with pytest.raises(VSRError, match="none of the metrics can be computed here .missing: needs the weights 'sam_vit_h'"):
-        available(["missing"])
+        available(["missing"], None)
     with pytest.raises(VSRError, match="unknown metric 'pnsr': did you mean 'psnr'"):
-        available(["pnsr"])
+        available(["pnsr"], None)
 
 
 # ---------------------------------------------------------------- what cannot be scored

@@ -186,9 +186,8 @@ def test_mirrored_clips_are_shown_forwards_and_backwards(hr: Store, lr: Store, m
     network = Seen()
     recipe = training(mirror=True, groups=[])
     task = Restoration(network, recipe, Stored(recipe, hr, lr, {"masks": masks}))
-    batch = task.batch(0, range(2))
-    small, large, planes = batch.values()
-    loss = task.loss("restorer", batch)["charbonnier"]
+    small, large, planes = Stored(training(groups=[]), hr, lr, {"masks": masks}).batch(0, range(2)).values()
+    loss = task.loss("restorer", task.batch(0, range(2)))["charbonnier"]
     clip, seen = network.given[-1]
     order = [0, 1, 2, 2, 1, 0]
     assert torch.equal(clip, small[:, order]) and torch.equal(seen, planes[:, order])
@@ -236,7 +235,7 @@ def test_a_network_that_is_given_flow_learns(hr: Store, lr: Store, tmp_path: Pat
     task = restoration_task("basicvsr", options, recipe, hr.path, lr.path, tmp_path / "own", {"flow": made.path})
     batch = task.batch(0, [0])
     turned = [batch["flow"][0, 0, 2 * way : 2 * way + 2, 0, 0] for way in (0, 1)]
-    assert batch["flow"].shape == (1, 3, 4, 8, 8) and torch.equal(turned[0], -turned[1])
+    assert batch["flow"].shape == (1, 6, 4, 8, 8) and torch.equal(turned[0], -turned[1])
     assert sorted(turned[0].abs().tolist()) == sorted(np.abs(MOTION / 4).tolist())
     first = copy.deepcopy(task.network.state_dict())
     learnt = loop.fit(task, recipe)["learners"]["restorer"]["network"]

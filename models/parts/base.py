@@ -19,7 +19,12 @@ def bilinear(frame: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(frame, size=size, mode="bilinear", align_corners=False)
 
 
-BASES: dict[str, Enlarge] = {"bilinear": bilinear, "bicubic": imresize_to}
+def nearest(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `Enlarge`; the pixel above and to the left."""
+    return F.interpolate(frame, size=size, mode="nearest")
+
+
+BASES: dict[str, Enlarge] = {"nearest": nearest, "bilinear": bilinear, "bicubic": imresize_to}
 
 
 NO_BASE = "none"

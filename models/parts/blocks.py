@@ -140,15 +140,16 @@ def upsample_x2(x: Tensor, conv: nn.Module) -> Tensor:
     return leaky_relu(F.pixel_shuffle(conv(x), 2))
 
 
-def in_parts(network: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+def in_parts(network: Callable[..., Tensor], *batches: Tensor, larger: int = 1) -> Tensor:
     """`network(*batches)`, on at most `PART_PIXELS` pixels at once.
 
     Args:
         network: treats the frames of its batches one by one.
         batches: (N, ..., H, W) each.
+        larger: the side of what the network works on over that of the batches.
     """
     height, width = batches[0].shape[-2:]
-    frames = max(1, PART_PIXELS // (height * width))
+    frames = max(1, PART_PIXELS // (height * width * larger**2))
     return torch.cat([network(*parts) for parts in zip(*(batch.split(frames) for batch in batches), strict=True)])
 
 

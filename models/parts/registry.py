@@ -28,7 +28,8 @@ class Network(nn.Module):
     `lookahead` is the number of frames after a restored one that it depends on, None for all that follow. `chunk` is the number of
     frames that it works on together where clips are longer. `sees_truth` is True for networks whose `learn` takes the keyword `truth`,
     the HR clip (N, T, 3, sH, sW): they learn to take away noise that is added to it.
-    `restores` is False for networks that are parts of others and take something else than clips.
+    `restores` is False for networks that are parts of others and take something else than clips. `discriminator` is what
+    judges its frames in an adversarial training: what a method is trained with is imported by its file.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Network(nn.Module):
     chunk: int = 1
     sees_truth: bool = False
     restores: bool = True
+    discriminator: type[Network] | None = None
 
     @property
     def causal(self) -> bool:

@@ -44,7 +44,9 @@ def score(
     from pipelines.runtime.progress import Progress
 
     chosen = _protocol(protocol, channel, crop, skip)
-    measured, skipped = available([name.strip() for name in metrics.split(",")])
+    measured, skipped = available(
+        [name.strip() for name in metrics.split(",")], "needs the LR clips of a tested pair and the recipe that made them"
+    )
     failures: dict[str, str] = {}
     ours, theirs = (footage.open_source(path, failures) for path in (restored, truth))
     pairs = _pairs(ours, theirs, failures) if ours.keys() & theirs.keys() or not failures else {}

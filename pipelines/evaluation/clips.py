@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ from pipelines.clips import fit
 from pipelines.clips.images import encode_png
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError, unknown
+from pipelines.evaluation import again
 from pipelines.evaluation import protocols as registry
-from pipelines.evaluation.looks import Look
+from pipelines.evaluation.looks import INVENTED, Look
 from pipelines.evaluation.profiles import most_active_row
 from pipelines.evaluation.protocols import Protocol
-from pipelines.evaluation.score import ClipScore, Scorer, assigned, pairs, summarise
+from pipelines.evaluation.score import ClipScore, Scorer, assigned, pairs, score_clip, summarise
+from pipelines.metrics import get as registered
 from pipelines.results import FILM, Restored, Result
 
 
@@ -61,7 +63,9 @@ class Score:
         self, restored: Path, hr: Path, lr: Path, protocols: Sequence[str], metrics: Sequence[str], device: str = "cpu"
     ) -> None:
         self._protocols = [registry.get(name) for name in protocols]
-        self._metrics = assigned(self._protocols, metrics)
+        degraded = [name for name in metrics if registered(name).degraded]
+        self._metrics = assigned(self._protocols, [name for name in metrics if name not in degraded])
+        self._degraded = degraded
         self._restored, self._hr, self._lr = Store(restored), Store(hr), Store(lr)
         self._device = device
 
@@ -81,7 +85,29 @@ class Score:
             most_active_row(self._hr.frames(name)),
         )
         takes = [protocol for protocol in self._protocols if protocol.takes(of.parameters)]
-        yield score(clip, takes, self._metrics, self._device)
+        scored = score(clip, takes, self._metrics, self._device)
+        leads = takes[:1] == self._protocols[:1]
+        yield self._again(scored) if self._degraded and leads else scored
+
+    def _again(self, scored: ClipResult) -> ClipResult:
+        """With what the clip's frames say when they are degraded again, by the first protocol, whole LR frames."""
+        leading, *others = scored.scores
+        lr, clip = self._lr.clips[scored.clip], scored.clip
+        frames, protocol = lr.frames, replace(registry.get(leading.protocol), border=0)
+        shown: dict[str, np.ndarray] = {}
+
+        def degraded() -> Iterator[np.ndarray]:
+            made = again.degraded(lr.attributes.parameters, self._restored.frames(clip))
+            both = zip(made, self._lr.frames(clip), strict=True)
+            for index, (frame, wanted) in enumerate(both):
+                if index == frames // 2:
+                    shown[INVENTED] = again.invented(frame, wanted)
+                yield frame
+
+        found = score_clip(degraded(), self._lr.frames(clip), protocol, self._degraded, clip=clip, frames=frames)
+        leading = replace(leading, measured=[*leading.measured, *found.measured], values={**leading.values, **found.values})
+        pictures = {f"{name}.png": encode_png(picture) for name, picture in shown.items()}
+        return replace(scored, scores=[leading, *others], pictures={**scored.pictures, **pictures})
 
 
 def score(clip: Clip, protocols: Sequence[Protocol], metrics: Mapping[str, Sequence[str]], device: str = "cpu") -> ClipResult:

@@ -12,6 +12,10 @@ from pipelines.clips import video
 SAMPLES = ("lr", "bicubic", "restored", "truth", "profile", "profile_truth")
 """The pictures: the middle frame four times, and the same row of every frame, restored and true, one below the other."""
 
+INVENTED = "invented"
+"""The picture of how far the middle frame, degraded again, is from LR, see `pipelines.evaluation.again.invented`; of clips that are
+scored so."""
+
 FILM_FRAMES = 24
 FILM_HEIGHT, FILM_WIDTH = 240, 320
 """Of each of the three panes of a film, pixels: the middle of larger frames."""

@@ -167,13 +167,18 @@ def assigned(protocols: Sequence[Protocol], metrics: Sequence[str]) -> dict[str,
     return {protocol.name: dependent if place else list(metrics) for place, protocol in enumerate(protocols)}
 
 
-def available(metrics: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def available(metrics: Sequence[str], unlike: str | None) -> tuple[list[str], dict[str, str]]:
     """Of these metrics, those that can be computed here, and why the others are skipped.
+
+    Args:
+        metrics: their names.
+        unlike: why restored frames cannot be degraded as their LR clips were, as the end of a sentence, or None if they can.
 
     Raises:
         VSRError: there is no such metric, or none can be computed.
     """
-    reasons = {name: registry.unavailable(registry.get(name)) for name in metrics}
+    chosen = {name: registry.get(name) for name in metrics}
+    reasons = {name: unlike if one.degraded and unlike else registry.unavailable(one) for name, one in chosen.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason is not None}
     measured = [name for name in reasons if name not in skipped]
     if not measured:

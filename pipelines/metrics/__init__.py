@@ -11,13 +11,13 @@ from itertools import chain
 from pipelines import weights
 from pipelines.clips import video
 from pipelines.errors import VSRError, unknown
-from pipelines.metrics import fidelity, iqa, naturalness, perceptual, temporal
+from pipelines.metrics import consistency, fidelity, iqa, naturalness, perceptual, temporal
 from pipelines.metrics.fidelity import PEAK, PSNR_CAP, luma, ms_ssim, psnr, ssim
 from pipelines.metrics.metric import Measure, Metric
 
 __all__ = ["METRICS", "PEAK", "PSNR_CAP", "Measure", "Metric", "get", "luma", "ms_ssim", "psnr", "ssim", "unavailable"]
 
-_MODULES = (fidelity, naturalness, perceptual, temporal, iqa)
+_MODULES = (fidelity, consistency, naturalness, perceptual, temporal, iqa)
 METRICS: dict[str, Metric] = {metric.name: metric for metric in chain.from_iterable(module.METRICS for module in _MODULES)}
 
 EXTRAS = {"iqa": "pyiqa"}

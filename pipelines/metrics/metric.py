@@ -59,3 +59,5 @@ class Metric:
     extra: str | None = None
     smallest: int = 1
     """The least number of pixels along a side."""
+    degraded: bool = False
+    """Whether it compares restored frames that are degraded again with LR frames, in place of restored and true ones."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from pipelines.params.base import Choices, Name, Names, Seed, Split, Strict, is_path
-from pipelines.params.degradations import Bicubic, Range, Recipe
+from pipelines.params.degradations import Bicubic, Range, Recipe, Sharpen
 from pipelines.params.learning import Learning, Losses, Precision
 
 
@@ -52,7 +52,8 @@ class Training(Schedule, Losses):
     that fit none learn from the first step at the full rate. `mirror` shows every clip forwards and then backwards, as
     one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
     again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
-    place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step.
+    place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step. With `sharpened`
+    losses compare with HR as its first step, `sharpen`, makes it; a discriminator's true frames are HR as it is.
     """
 
     initial: Literal["default", "near_base"]
@@ -61,6 +62,15 @@ class Training(Schedule, Losses):
     recompute: bool
     upright: bool = False
     degradation: Recipe | None = None
+    sharpened: bool = False
+
+    @model_validator(mode="after")
+    def _sharpened_by_the_degradation(self) -> Training:
+        if self.sharpened and not (self.degradation and isinstance(self.degradation[0], Sharpen)):
+            raise ValueError(
+                "it compares with HR sharpened and has no `degradation` that begins with `sharpen`: add that, or set `sharpened` to false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _periods_of_the_discriminator(self) -> Training:

@@ -88,6 +88,9 @@ def series(methods: Sequence[str], references: set[str]) -> list[Series]:
     return drawn
 
 
+PERCEIVED = ("lpips_alex", "lpips_vgg", "lpips_squeeze", "dists", "niqe")
+"""Metrics of how frames look, lower is better, in the order in which the first that was measured is drawn."""
+
 COSTS: dict[str, tuple[str, Callable[[Cell], float | None]]] = {
     "seconds": ("seconds per frame", lambda cell: cell.timing.seconds_per_frame if cell.timing else None),
     "delay": ("seconds of delay", lambda cell: cell.timing.delay if cell.timing else None),
@@ -127,6 +130,35 @@ def quality_against_cost(pair: Pair, cells: Sequence[Cell], styles: Sequence[Ser
         _label(axes, title, metric)
         _name_points(figure, axes, points)
         return _svg(figure, name, f"{metric.label} against {title} on {pair.label}")
+
+
+def perception_against_distortion(pair: Pair, cells: Sequence[Cell], styles: Sequence[Series], name: str) -> Markup | None:
+    """PSNR of each method by the lead protocol against the first of `PERCEIVED` that two or more methods have with it, or None where there is
+    none such. Better is to the right in perception and up in distortion.
+
+    Source: Blau and Michaeli, "The Perception-Distortion Tradeoff", CVPR 2018.
+    """
+    look, distortion = {one.method: one for one in styles}, heading("psnr")
+    for perceived in map(heading, PERCEIVED):
+        found = [
+            (_mean(cell, pair.protocol, perceived), _mean(cell, pair.protocol, distortion), look[cell.method]) for cell in cells
+        ]
+        points = [(x, y, one) for x, y, one in found if x is not None and y is not None]
+        if len(points) > 1:
+            break
+    else:
+        return None
+    with style.context(["default", THEME]):
+        figure = Figure()
+        axes = figure.add_subplot()
+        for x, y, one in points:
+            axes.plot([x], [y], one.marker, color=_mark_colour(one.colour), markersize=9, clip_on=False)
+        axes.margins(x=0.15, y=0.15)
+        axes.invert_xaxis()
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        _label(axes, perceived.label, distortion)
+        _name_points(figure, axes, points)
+        return _svg(figure, name, f"{distortion.label} against {perceived.label} on {pair.label}")
 
 
 def quality_over_frames(

@@ -107,9 +107,15 @@ def write(params: Params, results: Path, out: Path, versions: dict[str, str]) ->
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "suites": [tables.suite(params, key, cells) for key in params.suites],
         "psnr": tables.heading("psnr"),
-        "room": {"pictures": pictures.PICTURES // 1_000_000, "videos": pictures.VIDEOS // 1_000_000, "filmed": pictures.FILMED},
+        "room": {
+            "pictures": pictures.PICTURES // 1_000_000,
+            "videos": pictures.VIDEOS // 1_000_000,
+            "filmed": pictures.FILMED,
+            "covered": pictures.COVERED,
+        },
         "costly": costly,
         "leading": _leading(found, costly),
+        "perceived": _perceived(tested, styles),
         "robust": _robust(params, cells, styles),
         "shown": [
             _shown(f"pair-{index}", params, pair, on_pair, cells, styles, album)
@@ -193,6 +199,20 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
         for cost, said in (("seconds", "latency"), ("delay", "delay"), ("parameters", "parameters"))
     ]
     return [made for each in drawn if (made := _made(each))]
+
+
+def _perceived(tested: Tested, styles: Sequence[charts.Series]) -> list[Titled]:
+    """How frames look against how near they are, pair after pair."""
+    return _made(
+        [
+            (
+                pair.label,
+                "PSNR against how frames look",
+                charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"),
+            )
+            for index, (pair, found) in enumerate(tested)
+        ]
+    )
 
 
 def _leading(found: Sequence[answer.Answer], costly: list[list[Titled]]) -> Titled | None:

@@ -27,6 +27,8 @@ PICTURES = 14_500_000
 """Bytes that all pictures of the page may take together, as they stand in it."""
 VIDEOS = 6_000_000
 """Likewise all videos."""
+COVERED = 32
+"""Levels of difference from LR at which a pixel is all red on a map of what was invented."""
 FILMED = 2
 """Clips of a pair whose videos are shown."""
 
@@ -45,7 +47,8 @@ class Viewer:
     """The same region of LR, of every method's middle frame and of the truth, with a lens on it.
 
     `size` is the width and height of the region, `lens` the left, top and side of the lens in it, in pixels; `whole` is the
-    region of the true frame, small. `profiles` are x-t slices and `videos` films, one of each method that has one.
+    region of the true frame, small. `profiles` are x-t slices, `invented` maps of what LR does not bear out, and `videos` films, one
+    of each method that has one.
     """
 
     clip: str
@@ -54,6 +57,7 @@ class Viewer:
     lens: tuple[int, int, int]
     tiles: tuple[Tile, ...]
     profiles: tuple[Tile, ...]
+    invented: tuple[Tile, ...]
     videos: tuple[Tile, ...]
     without_video: tuple[str, ...]
 
@@ -89,7 +93,7 @@ def albums(shown: Sequence[tuple[Pair, Sequence[Cell]]], pictures: int = PICTURE
             clip = names[place]
             folders = {one[clip]: cell for cell, one in zip(cells, found, strict=True) if clip in one}
             viewer, room = _viewer(pair, clip, folders, videos, place < FILMED)
-            weight = len(viewer.whole) + sum(len(tile.source) for tile in (*viewer.tiles, *viewer.profiles))
+            weight = len(viewer.whole) + sum(len(tile.source) for tile in (*viewer.tiles, *viewer.profiles, *viewer.invented))
             if weight > pictures:
                 album.left_out.append(clip)
                 continue
@@ -174,6 +178,7 @@ def _viewer(pair: Pair, clip: str, samples: Mapping[Path, Cell], room: int, film
         (left - columns.start, top - rows.start, side),
         tuple(Tile(label, _lossless(picture[rows, columns]), psnr) for label, picture, psnr in frames),
         tuple(_profiles(samples)),
+        tuple(_invented(samples, rows, columns)),
         tuple(videos),
         tuple(without),
     )
@@ -187,6 +192,22 @@ def _profiles(samples: Mapping[Path, Cell]) -> Iterator[Tile]:
         yield Tile(cell.method, _lossless(_read(folder / "profile.png")))
     if found:
         yield Tile("truth", _lossless(_read(found[0][0] / "profile_truth.png")))
+
+
+def _invented(samples: Mapping[Path, Cell], rows: slice, columns: slice) -> Iterator[Tile]:
+    """The part of the middle frames in grey, and in red how far they are from LR when they are degraded again."""
+    for folder, cell in samples.items():
+        if (folder / "invented.png").is_file():
+            frame = _read(folder / "restored.png")
+            doubt = enlarge(_read(folder / "invented.png"), *frame.shape[:2])
+            yield Tile(cell.method, _encode(overlay(frame, doubt)[rows, columns], "webp", quality=80))
+
+
+def overlay(frame: Picture, doubt: Picture) -> Picture:
+    """A frame in grey under red that covers it where `doubt`, (H, W, 3) in levels, comes to `COVERED`."""
+    grey = (frame.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))[..., None]
+    share = np.minimum(doubt[..., :1] / COVERED, 1)
+    return np.rint((1 - share) * grey + share * np.array([220.0, 0, 0])).astype(np.uint8)
 
 
 def around(start: int, side: int, whole: int, most: int) -> slice:

@@ -11,10 +11,12 @@ from torch import nn
 
 from models import Network
 from models.parts.blocks import LEAK, ResidualBlockNoBN
+from models.parts.cleaning import Cleaning
 from models.parts.dap import IMDB
 from models.parts.deform import GuidedDeformConv, ModulatedDeformConv
 from models.parts.edvr import TSAFusion
 from models.parts.rdg import DecodeLayer, EncodeLayer
+from models.parts.rrdb import ResidualInResidual
 from models.spynet import SPyNet
 
 _LAST = 0.1
@@ -31,12 +33,12 @@ def stay_near_the_base(network: Network) -> None:
     Features keep their variance from layer to layer (He et al., "Delving Deep into Rectifiers", ICCV
     2015, Eq. 15) up to the last layer, which is zero, so that the first output is the base: a random residue has
     to be unlearnt first, and networks in which a signal passes many layers unlearn their features with it. Samples
-    of deformable convolutions, which weigh a half at first, count twice. Residual blocks, those of distillation and those that multiply features (RDG), attention over frames,
+    of deformable convolutions, which weigh a half at first, count twice. What cleans frames begins with nothing to add. Residual blocks, dense ones, those of distillation and those that multiply features (RDG), attention over frames,
     the alignment of recurrent features, which would grow from frame to frame, and the flow network keep their own,
     as do layers that begin at zero, which are not to be seen at first. Of perceptrons, those have it whose last
     layer is the network's: their hidden layers.
     """
-    own = (SPyNet, ResidualBlockNoBN, IMDB, EncodeLayer, DecodeLayer, ModulatedDeformConv, TSAFusion)
+    own = (SPyNet, ResidualBlockNoBN, ResidualInResidual, IMDB, EncodeLayer, DecodeLayer, ModulatedDeformConv, TSAFusion)
     left = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
     last = network.last
     assert isinstance(last, nn.Conv2d | nn.Linear)
@@ -55,9 +57,9 @@ def stay_near_the_base(network: Network) -> None:
     for layer in list(chain)[1:-1]:
         if isinstance(layer, nn.Linear):
             _he(layer)
-    nn.init.zeros_(last.weight)
-    if last.bias is not None:
-        nn.init.zeros_(last.bias)
+    for part in (last, *(module[-1] for module in network.modules() if isinstance(module, Cleaning))):
+        for parameter in part.parameters():
+            nn.init.zeros_(parameter)
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics, validation
 from pipelines.params import Training
-from pipelines.priors.kinds import there_and_back
 from pipelines.training import groups, objective
 from pipelines.training.crops import CPU, Batch
 from pipelines.training.initial import stay_near_the_base
@@ -24,7 +23,7 @@ from pipelines.training.learners import Learner
 from pipelines.training.losses import deceive, discriminate
 from pipelines.training.objective import RESTORED
 from pipelines.training.recompute import recompute
-from pipelines.training.sources import Source, View, source
+from pipelines.training.sources import SHARPENED, Source, View, mirrored, source
 from pipelines.training.starting import begin_with
 
 DISCRIMINATOR = "discriminator"
@@ -68,10 +67,10 @@ class Restoration:
         if learner == DISCRIMINATOR:
             assert self._adversarial is not None
             return discriminate(self._adversarial.form, self._judge(batch[RESTORED]), self._judge(self._middle(batch["hr"])))
-        truth = self._shown(batch["hr"])
-        priors = {name: self._shown(batch[name], name) for name in self.network.priors}
+        truth = batch.get(SHARPENED, batch["hr"])
+        priors = {name: batch[name] for name in self.network.priors}
         seen = {"truth": truth} if self.network.sees_truth else {}
-        outputs = self.network.learn(self._shown(batch["lr"]), **priors, **self._size(truth), **seen)
+        outputs = self.network.learn(batch["lr"], **priors, **self._size(truth), **seen)
         outputs = {name: output.float() for name, output in outputs.items()}
         found = {term.name: term.value(outputs, truth, self._middle(truth)) for term in self._terms}
         for term in self._terms:
@@ -112,21 +111,16 @@ class Restoration:
             priors: (T, C, h, w) each, by their names.
             size: what networks for any scale take.
         """
-        given = {name: self._shown(prior[None], name) for name, prior in priors.items()}
-        found = network(self._shown(lr[None]), **given, **size)
+        shown = {"lr": lr[None], **{name: prior[None] for name, prior in priors.items()}}
+        if self.training.mirror:
+            shown = mirrored(shown)
+        found = network(shown.pop("lr"), **shown, **size)
         if self.network.window is not None:
             return found
         if not self.training.mirror:
             return found[0]
         there, back = found[0].chunk(2)
         return (there + back.flip(0)) / 2
-
-    def _shown(self, clips: Tensor, prior: str | None = None) -> Tensor:
-        """Clips, or priors of a kind, (N, T, ...), as the network sees them: forwards, or with `mirror` forwards and then
-        backwards, (N, 2T, ...)."""
-        if not self.training.mirror:
-            return clips
-        return torch.cat([clips, clips.flip(1)], dim=1) if prior is None else there_and_back(prior, clips)
 
     def _middle(self, clip: Tensor) -> Tensor:
         """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""

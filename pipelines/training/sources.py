@@ -14,9 +14,11 @@ from torch import Tensor
 from pipelines.clips.store import Clip, Store
 from pipelines.degradations import recipes
 from pipelines.degradations.draw import draw, rng, scale_of
+from pipelines.degradations.sharpen import unsharp
 from pipelines.errors import VSRError
 from pipelines.monitoring import validation
 from pipelines.params import Bicubic, Range, Recipe, Training
+from pipelines.priors.kinds import KINDS, there_and_back
 from pipelines.training.crops import (
     CPU,
     Batch,
@@ -31,6 +33,9 @@ from pipelines.training.crops import (
     to_device,
     to_tensor,
 )
+
+SHARPENED = "sharpened"
+"""HR sharpened, in a batch."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Source(Protocol):
 
     def batch(self, step: int, indices: Iterable[int], device: torch.device) -> Batch:
         """As `pipelines.training.loop.Task.batch`: `lr` (N, T, 3, h, w), `hr` (N, T, 3, H, W), float32 RGB in [0, 1], and priors
-        (N, T, C, h, w) by their names."""
+        (N, T, C, h, w) by their names; `sharpened`, as `hr`, where the recipe compares with that. With `mirror` clips go forwards and
+        then backwards, (N, 2T, ...)."""
         ...
 
     def middle(self, view: View, device: torch.device) -> Batch:
@@ -72,6 +78,7 @@ class Stored:
 
     def __init__(self, training: Training, hr: Store, lr: Store, priors: Mapping[str, Store] | None = None) -> None:
         self._hr, self._lr, self._priors, self._length = hr, lr, priors or {}, training.clip_length
+        self._mirror = training.mirror
         self._crops = PairCrops(
             hr,
             lr,
@@ -92,7 +99,8 @@ class Stored:
         self.views = [View(clip, self._crops.scale, index < validation.SHOWN) for index, clip in enumerate(clips)]
 
     def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
-        return to_device(self._crops.batch(step, indices), device)
+        batch = to_device(self._crops.batch(step, indices), device)
+        return mirrored(batch) if self._mirror else batch
 
     def middle(self, view: View, device: torch.device = CPU) -> Batch:
         window = Window.middle(view.clip, self._length, validation.SIDE)
@@ -169,6 +177,8 @@ class Degraded:
             random = generator(self._training.seed, step, index, 2)
             scale = hr.shape[-1] / self._training.crop
             fps = self._hr.clips[clip].attributes.fps
+            if self._training.mirror:  # before it is degraded: what walks from frame to frame walks on (RealBasicVSR, Sec. 5)
+                hr = torch.cat([hr, hr.flip(0)])
             samples.append(self._pair(random, hr.to(device), scale, fps))
         return stack(samples)
 
@@ -186,12 +196,28 @@ class Degraded:
     def _pair(self, random: np.random.Generator, hr: Tensor, scale: float, fps: float) -> Batch:
         """LR and HR of an HR clip, (T, 3, H, W) uint8 RGB, on its device.
 
-        LR is what the degradation makes: computed in double precision, rounded to 8 bits.
+        LR is what the degradation makes: computed in double precision, rounded to 8 bits. Where the recipe compares with HR
+        sharpened, that is what the degradation's first step makes.
         """
         height, width = hr.shape[-2:]
         drawn = draw(_at(self._steps, scale), random, len(hr), (height, width), fps)
         height, width = drawn["crop"]
-        return {"lr": recipes.apply(drawn, hr.double()).float() / 255, "hr": hr[..., :height, :width].float() / 255}
+        clip = hr[..., :height, :width].double()
+        found = {"hr": clip.float() / 255}
+        if self._training.sharpened:
+            sharpen, *others = drawn["steps"]
+            clip = unsharp(clip, sharpen["weight"], sharpen["radius"], sharpen["threshold"])
+            found[SHARPENED] = clip.float() / 255
+            drawn = {**drawn, "steps": others}
+        return {"lr": recipes.apply(drawn, clip).float() / 255, **found}
+
+
+def mirrored(batch: Batch) -> Batch:
+    """Clips (N, T, ...) and priors by their names forwards and then backwards, (N, 2T, ...)."""
+    return {
+        name: there_and_back(name, clips) if name in KINDS else torch.cat([clips, clips.flip(1)], dim=1)
+        for name, clips in batch.items()
+    }
 
 
 def source(training: Training, hr: Store, lr: Store | None, priors: Mapping[str, Store]) -> Source:

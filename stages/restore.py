@@ -87,7 +87,7 @@ def _restore(
 def _misfit(record: product.Record, hr: Store, lr: Store, clips: list[str]) -> str | None:
     """Why the frames of a method would not be those of the pair's HR clips, if so."""
     scale = None if record["any_scale"] else record["scale"]
-    return next((why for clip in clips if (why := fit.misfit(hr.clip(clip), lr.clip(clip), scale))), None)
+    return next((why for clip in clips if (why := fit.misfit(hr.clip(clip), lr.clip(clip), scale, record["time_scale"]))), None)
 
 
 def _prior(method: str, corpus: str, degradation: str) -> Path | None:

@@ -62,7 +62,7 @@ class Restore:
             yield from batches({"rgb": frame} for frame in chain([first], frames))
         except VSRError as error:
             raise error if repr(clip) in str(error) else VSRError(f"clip {clip!r}: {error}") from error
-        yield ClipAttributes(of.split, of.fps, first.shape[0], first.shape[1], of.source)
+        yield ClipAttributes(of.split, of.fps * self._network.time_scale, first.shape[0], first.shape[1], of.source)
 
     def _size(self, clip: str) -> tuple[int, int]:
         """(H, W) of the HR frames that the LR clip was made of."""

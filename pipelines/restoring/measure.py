@@ -109,7 +109,7 @@ def delay_frames(network: Network, window: int) -> int:
 
 
 def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> float:
-    """Frames per second from LR frames on disk to restored ones on disk, as the stages keep them."""
+    """Restored frames per second from LR frames on disk to restored ones on disk, as the stages keep them."""
     height, width = clip.size
     attributes = ClipAttributes("test", clip.fps, *clip.lr)
     with tempfile.TemporaryDirectory(prefix="vsr-measure-") as name:
@@ -135,7 +135,7 @@ def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> 
             for frame in restored:
                 writer.append({"rgb": frame})
             writer.finish(ClipAttributes("test", clip.fps, height, width))
-        return len(clip.frames) / (time.perf_counter() - began)
+        return network.made(len(clip.frames)) / (time.perf_counter() - began)
 
 
 def hardware(device: str) -> str:
@@ -148,7 +148,7 @@ def hardware(device: str) -> str:
 
 
 def _work(runner: Runner, clip: Footage, window: int) -> Callable[[], Iterator[tuple[int, Callable[[], Tensor]]]]:
-    """What restores the clip's frames from memory: calls, each with how many frames it restores."""
+    """What restores the clip's frames from memory: calls, each with how many frames come out."""
     network, device = runner.network, runner.device
     size = clip.size if network.any_scale else None
     lr = to_tensor(clip.frames)[None].to(device)
@@ -160,7 +160,7 @@ def _work(runner: Runner, clip: Footage, window: int) -> Callable[[], Iterator[t
     def calls() -> Iterator[tuple[int, Callable[[], Tensor]]]:
         frames = lr.shape[1]
         if network.window is None:
-            yield window, lambda: runner.forward(lr[:, :window], given(slice(window)), size)
+            yield network.made(window), lambda: runner.forward(lr[:, :window], given(slice(window)), size)
             return
         for t in range(frames):
             seen = neighbours(t, network.window, frames)

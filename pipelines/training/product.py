@@ -22,7 +22,7 @@ Record = dict[str, Any]
 """`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `precision` (of the training), `frozen`
 (the sha256 of networks that it was trained through, by name), `random` (parts that are networks of their own and began at random),
 `notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with its `file`. Of the network itself
-`scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
+`scale`, `time_scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def write(folder: Path, network: Network, record: Record) -> Record:
     """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
     import models
 
-    of_network = {"network": network.name, "scale": network.scale, "any_scale": network.any_scale, "priors": list(network.priors)}
+    of_network = {"network": network.name, "priors": list(network.priors)}
+    of_network |= {name: getattr(network, name) for name in ("scale", "time_scale", "any_scale")}
     with atomic_folder(folder) as building:
         models.save(network, building / WEIGHTS)
         record = {**record, **of_network, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}

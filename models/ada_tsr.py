@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.in_between import in_between
+from models.parts.in_between import in_between, sight
 from models.parts.profiles import ProfileBlock, ReplicatedConv2d, along_slices
 from models.parts.registry import Network, misspelt, positive, register
 from models.parts.space_time import check_clip
@@ -33,6 +33,8 @@ class AdaTSR(Network):
 
     time_scale = 2
     min_frames = 2
+    trained_alone = False
+    """As a part of Ada-VSR it begins at random, and learns beside the other part."""
 
     def __init__(self, module: str = "conv3d", channels: int = 64, blocks: int = 5) -> None:
         super().__init__()
@@ -40,6 +42,7 @@ class AdaTSR(Network):
         if module not in MODULES:
             raise ValueError(misspelt("module of ada_tsr", str(module), MODULES))
         self.residue = Volume(channels, blocks) if module == "conv3d" else Profiles(channels, blocks)
+        self.lookahead = sight(self.residue.reach)
 
     @property
     def last(self) -> nn.Module:
@@ -60,6 +63,8 @@ class AdaTSR(Network):
 
 class Volume(nn.Module):
     """Two convolutions of space and time, `blocks` of space, and one of space and time; the clip's ends are repeated in time."""
+
+    reach = 3
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
@@ -96,6 +101,7 @@ class Profiles(nn.Module):
         self.first = ReplicatedConv2d(3, channels)
         self.body = nn.Sequential(*(ProfileBlock(channels) for _ in range(blocks)))
         self.last = ReplicatedConv2d(channels, 3)
+        self.reach = 2 + 2 * blocks
 
     def forward(self, clip: Tensor) -> Tensor:
         """(N, T, 3, H, W) to the same."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.ada_ssr import AdaSSR
 from models.ada_tsr import AdaTSR
-from models.parts.registry import Network, create, register
+from models.parts.registry import Network, create, positive, register
 from models.parts.space_time import check_clip
 
 
@@ -41,7 +41,9 @@ class AdaVSR(Network):
         base: str = "bicubic",
     ) -> None:
         super().__init__()
+        positive("ada_vsr", tsr_channels=tsr_channels, tsr_blocks=tsr_blocks)
         self.tsr = create("ada_tsr", module=tsr, channels=tsr_channels, blocks=tsr_blocks)
+        self.lookahead = self.tsr.lookahead
         self.ssr = create("ada_ssr", channels=channels, blocks=blocks, base=base)
         assert isinstance(self.tsr, AdaTSR) and isinstance(self.ssr, AdaSSR)
 

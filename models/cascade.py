@@ -12,7 +12,8 @@ from models.parts.priors import FLOW, given
 from models.parts.registry import Network, create, misspelt, register
 from models.parts.space_time import check_clip
 
-WAYS = ("linear", "cubic", "flow")
+WAYS = {"linear": 1, "cubic": 2, "flow": 1}
+"""How many frames after a given one the one made after it is interpolated from."""
 
 
 @register("cascade")
@@ -41,6 +42,7 @@ class Cascade(Network):
         self.interpolate = interpolate
         self.priors = ("flow",) if interpolate == "flow" else ()
         self.scale = self.restorer.scale
+        self.lookahead = WAYS[interpolate] if self.restorer.lookahead == 0 else None
 
     def forward(self, clip: Tensor, *, flow: Tensor | None = None) -> Tensor:
         """Clips (N, T, 3, h, w) RGB in [0, 1], T at least 2, and their flow where they are interpolated along it, to

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.parts.base import enlarger_if_any
 from models.parts.blocks import in_parts, leaky_relu, residual_blocks, upsample_x2
-from models.parts.in_between import in_between
+from models.parts.in_between import in_between, sight
 from models.parts.profiles import ProfileBlock, ReplicatedConv2d, along_slices
 from models.parts.registry import Network, positive, register
 from models.parts.space_time import check_clip
@@ -40,6 +40,7 @@ class TemporalProfile(Network):
     def __init__(self, channels: int = 64, profile_blocks: int = 10, blocks: int = 30, base: str = "bicubic") -> None:
         super().__init__()
         positive("temporal_profile", channels=channels, profile_blocks=profile_blocks, blocks=blocks)
+        self.lookahead = sight(2 * profile_blocks + 3)
         self.enlarge = enlarger_if_any("temporal_profile", base)
         self.profile_first = ReplicatedConv2d(3, channels)
         self.profiles = nn.Sequential(*(ProfileBlock(channels) for _ in range(profile_blocks)))

@@ -27,6 +27,12 @@ def in_between(clip: Tensor, kind: str = "cubic") -> Tensor:
     return interleave(clip, sum(terms, start=torch.zeros_like(clip[:, 1:])))
 
 
+def sight(reach: int) -> int:
+    """How many frames after a given one it and the one made after it depend on, where what sees `reach` frames ahead sees a clip of
+    `in_between`, by cubic convolution."""
+    return reach // 2 + 2
+
+
 def along_flow(clip: Tensor, flow: Tensor) -> Tensor:
     """A clip at the times 0, 1/2, 1, … of its frames: between them the mean of both neighbours, moved half way along their flow.
 

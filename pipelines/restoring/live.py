@@ -48,7 +48,7 @@ def lookahead(network: Network, window: int, overlap: int) -> Lookahead:
         overlap = reaching(network, overlap)
         check_passes(network, window, overlap)
         return Lookahead(window, overlap)
-    return Lookahead(network.min_frames, network.lookahead)
+    return Lookahead(max(network.min_frames, 2 * network.lookahead + 1), network.lookahead)
 
 
 def live(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.parts.blocks import leaky_relu
 from models.parts.in_between import in_between, sight
 from models.parts.profiles import ProfileBlock, ReplicatedConv2d, along_slices
 from models.parts.registry import Network, misspelt, positive, register
@@ -43,9 +44,11 @@ class AdaTSR(Network):
             raise ValueError(misspelt("module of ada_tsr", str(module), MODULES))
         self.residue = Volume(channels, blocks) if module == "conv3d" else Profiles(channels, blocks)
         self.lookahead = sight(self.residue.reach)
+        nn.init.zeros_(self.last.weight)  # at first frames are what is interpolated
+        nn.init.zeros_(self.last.bias)
 
     @property
-    def last(self) -> nn.Module:
+    def last(self) -> nn.Conv2d | nn.Conv3d:
         """The layer that makes the output."""
         return self.residue.last
 
@@ -77,7 +80,7 @@ class Volume(nn.Module):
         """(N, T, 3, H, W) to the same."""
         x = clip.transpose(1, 2)
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = leaky_relu(layer(x))
         return self.last(x).transpose(1, 2)
 
 
@@ -108,5 +111,5 @@ class Profiles(nn.Module):
         return (along_slices(self._found, clip, 3) + along_slices(self._found, clip, 4)) / 2
 
     def _found(self, slices: Tensor) -> Tensor:
-        made: Tensor = self.last(self.body(F.relu(self.first(slices))))
+        made: Tensor = self.last(self.body(leaky_relu(self.first(slices))))
         return made

@@ -45,7 +45,7 @@ class AdaTSR(Network):
         self.residue = Volume(channels, blocks) if module == "conv3d" else Profiles(channels, blocks)
         self.lookahead = sight(self.residue.reach)
         nn.init.zeros_(self.last.weight)  # at first frames are what is interpolated
-        nn.init.zeros_(self.last.bias)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     @property
     def last(self) -> nn.Conv2d | nn.Conv3d:

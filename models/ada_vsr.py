@@ -50,7 +50,9 @@ class AdaVSR(Network):
     @property
     def last(self) -> nn.Module:
         """The layer that makes what is added to the enlarged frames."""
-        return self.ssr.last
+        last = self.ssr.last
+        assert isinstance(last, nn.Module)
+        return last
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, T, 3, h, w) RGB in [0, 1], T at least 2, to (N, 2T - 1, 3, 4h, 4w), unclipped.

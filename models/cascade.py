@@ -38,7 +38,9 @@ class Cascade(Network):
             raise ValueError(misspelt("way to interpolate of cascade", str(interpolate), WAYS))
         self.restorer = Bicubic() if network == "bicubic" and not options else create(network, **(options or {}))
         if self.restorer.priors or self.restorer.window or self.restorer.time_scale > 1 or not self.restorer.restores:
-            raise ValueError(f"option 'network' of cascade is {network!r}: give one that restores all frames of a clip by themselves.")
+            raise ValueError(
+                f"option 'network' of cascade is {network!r}: give one that restores all frames of a clip by themselves."
+            )
         self.interpolate = interpolate
         self.priors = ("flow",) if interpolate == "flow" else ()
         self.scale = self.restorer.scale

@@ -80,7 +80,7 @@ def _take_over(stage: Stage, name: str, experiment: Experiment, profile: Profile
         )
     of = product.read(start)
     inherited = {key: value for key, value in of.get("params", {}).items() if key.startswith("training.")}
-    record = {
+    record: product.Record = {
         "name": name,
         "method": experiment.method,
         "run_key": stage.run_key,

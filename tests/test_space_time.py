@@ -44,7 +44,14 @@ TINY: dict[str, dict[str, Any]] = {
 }
 SECOND = {"op": "temporal", "factor": 2, "window": 1}
 MEAN = {"op": "temporal", "factor": 2, "window": 3}
-BLUR = {"op": "anisotropic", "sigma_x": {"low": 0.8, "high": 3}, "sigma_y": {"low": 0.8, "high": 3}, "theta": 0.5, "size": 21, "scale": 4}
+BLUR = {
+    "op": "anisotropic",
+    "sigma_x": {"low": 0.8, "high": 3},
+    "sigma_y": {"low": 0.8, "high": 3},
+    "theta": 0.5,
+    "size": 21,
+    "scale": 4,
+}
 CHOICE = {"op": "choice", "of": [{"share": 0.5, "steps": [SECOND]}, {"share": 0.5, "steps": [MEAN]}]}
 LOSSES = [{"kind": "l1", "weight": 1}, {"kind": "l1", "weight": 1, "of": "between"}]
 LEARNS = Adaptation(steps=3, rate=1e-3, optimiser="adam", kernel="oracle")
@@ -210,7 +217,9 @@ def test_frames_are_matched_by_the_time_of_the_manifest(hr: Store, pairs: dict[s
             assert fit.lacking(short, clip) and fit.lacking(replace(of, frames=last + 4 + first), clip)
     every = pairs["all"].clip("a")
     assert fit.misfit(hr.clip("a"), every, 4) is None
-    assert fit.misfit(hr.clip("a"), every, 4, 2) == "the network makes 2 times the frames, and the LR clips have one of 1 HR frames"
+    assert (
+        fit.misfit(hr.clip("a"), every, 4, 2) == "the network makes 2 times the frames, and the LR clips have one of 1 HR frames"
+    )
 
 
 @pytest.mark.parametrize("name", ["second", "mean"])
@@ -233,7 +242,9 @@ def test_restored_frames_are_scored_beside_theirs(hr: Store, pairs: dict[str, St
     seen = fit.spanned(pairs[name].clip("z"))
     values = {}
     for index, t in enumerate(seen):
-        restored, truth = (protocols.get("y").select(frame) for frame in (Store(tmp_path / "restored").frame("z", index), hr.frame("z", t)))
+        restored, truth = (
+            protocols.get("y").select(frame) for frame in (Store(tmp_path / "restored").frame("z", index), hr.frame("z", t))
+        )
         values[index] = 10 * np.log10(255**2 / ((restored - truth) ** 2).mean())
     for part, chosen in (("y", range(len(seen))), ("y_given", range(0, len(seen), 2)), ("y_made", range(1, len(seen), 2))):
         assert scores[part].values["psnr"] == pytest.approx(np.mean([values[index] for index in chosen]))
@@ -272,13 +283,18 @@ def test_pairs_to_learn_from_are_aligned_in_time(hr: Store, pairs: dict[str, Sto
         if drawn["time"]["first"] == 0:
             assert torch.equal(sample["between"][::2], sample["lr"])
         else:  # the mean of three is not the frame in their middle, which is what is to be made
-            assert torch.allclose(sample["between"][:3].mean(0), sample["lr"][0], atol=1) and not torch.equal(sample["between"][0], sample["lr"][0])
+            assert torch.allclose(sample["between"][:3].mean(0), sample["lr"][0], atol=1) and not torch.equal(
+                sample["between"][0], sample["lr"][0]
+            )
     assert firsts == {0, 1}
 
 
 def test_pairs_that_do_not_fit_in_time(hr: Store, pairs: dict[str, Store]) -> None:
     recipe = training(groups=[], losses=LOSSES[:1], clip_length=3)
-    with pytest.raises(VSRError, match="makes 2 times the frames and the LR clips have all of them: train it on a degradation with a temporal step"):
+    with pytest.raises(
+        VSRError,
+        match="makes 2 times the frames and the LR clips have all of them: train it on a degradation with a temporal step",
+    ):
         restoration_task("ada_vsr", TINY["ada_vsr"], recipe, hr.path, pairs["all"].path)
     with pytest.raises(VSRError, match="LR clips have one of 2 frames and the network makes none in between"):
         restoration_task("ada_ssr", {"channels": 4, "blocks": 1}, recipe, hr.path, pairs["second"].path)
@@ -310,7 +326,9 @@ def slow_gradient(network: Network, sample: dict[str, Tensor], steps: int, rate:
                 parameter.data.copy_(value)
             between = work.tsr(sample["inner_lr"][None])
             first, count = int(sample["inner_first"]), between.shape[1]
-            loss = l1(between[0], sample["inner"][first : first + count]) + l1(work.ssr(between)[0], sample["lr"][first : first + count])
+            loss = l1(between[0], sample["inner"][first : first + count]) + l1(
+                work.ssr(between)[0], sample["lr"][first : first + count]
+            )
             found = torch.autograd.grad(loss, list(work.parameters()))
             weights = [value - rate * gradient for value, gradient in zip(weights, found, strict=True)]
         return weights
@@ -349,7 +367,9 @@ def test_the_meta_gradient_is_that_of_the_outer_loss(hr: Store, steps: int, orde
     task = MetaTransfer(network, meta(steps, order), Tasks(meta(steps, order), hr))
     terms = task.loss("restorer", {f"0.{name}": value for name, value in sample.items()})
     exact = torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(network.parameters()))
-    plain = task.terms(Learns(network)(sample["lr"][None]), {name: value[None] for name, value in sample.items()}, sample["hr"][None])
+    plain = task.terms(
+        Learns(network)(sample["lr"][None]), {name: value[None] for name, value in sample.items()}, sample["hr"][None]
+    )
     assert not torch.isclose(sum(terms.values()), sum(plain.values()), rtol=1e-3)  # type: ignore[arg-type]
     for found, wanted in zip(exact, slow_gradient(network, sample, steps, 0.05, order), strict=True):
         where = wanted != 0
@@ -413,7 +433,9 @@ def test_the_first_step_is_that_of_the_equation(pairs: dict[str, Store]) -> None
     small = filtering.anisotropic(clip, shape[None], 4).add(0.5).floor().clamp(0, 255)[::2].float() / 255
     count = 2 * len(small) - 1
     loss = (network(small[None]) - clip[None, :count].float() / 255).abs().mean()
-    for key, gradient in zip(dict(network.named_parameters()), torch.autograd.grad(loss, list(network.parameters())), strict=True):
+    for key, gradient in zip(
+        dict(network.named_parameters()), torch.autograd.grad(loss, list(network.parameters())), strict=True
+    ):
         before, after = network.get_parameter(key), found.get_parameter(key)
         torch.testing.assert_close(after, before - 0.1 * gradient, atol=1e-6, rtol=1e-4)
 
@@ -436,7 +458,11 @@ def test_what_cannot_be_learnt_from(pairs: dict[str, Store]) -> None:
     network, frames = lively("ada_vsr"), clip_of(pairs["second"])
     for given, drawn, words in (
         (frames[:2], {}, "has 2 frames, and ada_vsr learns from clips of at least 3: give a longer clip"),
-        ([frame[:12] for frame in frames], {}, "frames are 24x12, and internal learning makes them 4 times smaller: give frames of at least 16x16"),
+        (
+            [frame[:12] for frame in frames],
+            {},
+            "frames are 24x12, and internal learning makes them 4 times smaller: give frames of at least 16x16",
+        ),
         (frames, None, "nothing says by which kernel the clip was reduced: set `kernel`"),
     ):
         with pytest.raises(VSRError, match=words):

@@ -72,7 +72,9 @@ def restore(
     adapt: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="STEPS", help="Learn from every clip for so many steps first; by default as the experiment that was trained does."
+            min=0,
+            metavar="STEPS",
+            help="Learn from every clip for so many steps first; by default as the experiment that was trained does.",
         ),
     ] = None,
     protocol: Annotated[

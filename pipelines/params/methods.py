@@ -88,7 +88,9 @@ class Training(Schedule, Losses):
     @model_validator(mode="after")
     def _tasks_are_degraded_in_the_step(self) -> Training:
         if self.meta and (self.degradation is None or self.mirror or self.adversarial or self.precision != "float32"):
-            raise ValueError("`meta` makes tasks of a `degradation`, in float32: add one, without `mirror` and adversarial losses")
+            raise ValueError(
+                "`meta` makes tasks of a `degradation`, in float32: add one, without `mirror` and adversarial losses"
+            )
         return self
 
     @model_validator(mode="after")

@@ -56,7 +56,9 @@ def adapted(
             optimiser.zero_grad()
             loss = F.l1_loss(learner(seen), wanted)
             if not torch.isfinite(loss):
-                raise VSRError(f"internal learning diverged at step {step}: lower the `rate` of the `adaptation`, {adaptation.rate:g} now.")
+                raise VSRError(
+                    f"internal learning diverged at step {step}: lower the `rate` of the `adaptation`, {adaptation.rate:g} now."
+                )
             loss.backward()
             optimiser.step()
     return learner.requires_grad_(False)
@@ -80,7 +82,9 @@ def pair(network: Network, clip: Tensor, adaptation: Adaptation, drawn: Mapping[
     """
     scale, least = network.scale, network.made(network.min_frames)
     if scale != round(scale) or network.priors or network.window or network.any_scale:
-        raise VSRError(f"{network.name} cannot learn from a clip: choose a network of one whole scale that sees nothing but clips.")
+        raise VSRError(
+            f"{network.name} cannot learn from a clip: choose a network of one whole scale that sees nothing but clips."
+        )
     if len(clip) < least:
         raise VSRError(
             f"the clip has {len(clip)} frames, and {network.name} learns from clips of at least {least}: give a longer clip, or restore it "
@@ -102,9 +106,13 @@ def _reduction(adaptation: Adaptation, clip: Tensor, scale: int, drawn: Mapping[
     """The degradation by which a clip is reduced once more, as drawn."""
     if adaptation.kernel == "oracle":
         if drawn is None or "steps" not in drawn:
-            raise VSRError("nothing says by which kernel the clip was reduced: set `kernel` of the `adaptation` to estimated or bicubic.")
+            raise VSRError(
+                "nothing says by which kernel the clip was reduced: set `kernel` of the `adaptation` to estimated or bicubic."
+            )
         if list(drawn["scale"]) != [scale, scale]:
-            raise VSRError(f"the clip was reduced by {drawn['scale']} and the network enlarges by {scale}: choose a network of that scale.")
+            raise VSRError(
+                f"the clip was reduced by {drawn['scale']} and the network enlarges by {scale}: choose a network of that scale."
+            )
         return dict(drawn)
     if adaptation.kernel == "bicubic":
         return {"scale": [scale, scale], "steps": [{"op": "bicubic", "scale": [scale, scale]}]}

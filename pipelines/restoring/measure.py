@@ -60,9 +60,7 @@ def footage(hr: Sequence[np.ndarray], scale: float, fps: float, count: int) -> F
     return Footage(frames, fps, (round(scale * height), round(scale * width)))
 
 
-def measure(
-    checkpoint: Path, clip: Footage, passes: Passes, device: str, adaptation: Adaptation | None = None
-) -> Timing:
+def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str, adaptation: Adaptation | None = None) -> Timing:
     """Measure a network in a process that has restored nothing before.
 
     Args:
@@ -147,7 +145,9 @@ def throughput(network: Network, clip: Footage, passes: Passes, device: str, ada
         lr = Store(folder / "lr")
         if adaptation:
             seen = middle(len(clip.frames), passes.window)
-            network = adapted(network, list(lr.read("clip", seen.start, seen.stop)), adaptation, device, _like(adaptation, network))
+            network = adapted(
+                network, list(lr.read("clip", seen.start, seen.stop)), adaptation, device, _like(adaptation, network)
+            )
         restored = restore(
             network,
             lr.frames("clip"),

@@ -80,7 +80,7 @@ class Restoration:
             found["adversarial"] = self._adversarial.weight * deceive(self._adversarial.form, self._judge(restored))
         return found
 
-    def terms(self, outputs: Mapping[str, Tensor], batch: Batch, truth: Tensor) -> dict[str, Tensor]:
+    def terms(self, outputs: dict[str, Tensor], batch: Batch, truth: Tensor) -> dict[str, Tensor]:
         """The losses of what `Network.learn` gives; what the batch itself has under the name of an output is what that is to be."""
         own = {name: batch[name] for name in outputs if name in batch}
         found = {term.name: term.value(outputs, own.get(term.of, truth), self._middle(truth)) for term in self._terms}

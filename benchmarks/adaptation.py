@@ -35,13 +35,22 @@ Value = tuple[float, float, float]
 
 
 def main(
-    chosen: Mapping[str, Path], hr: Path, split: str, rate: float, optimiser: str, kernel: str, degradations: Sequence[str], steps: Sequence[int]
+    chosen: Mapping[str, Path],
+    hr: Path,
+    split: str,
+    rate: float,
+    optimiser: str,
+    kernel: str,
+    degradations: Sequence[str],
+    steps: Sequence[int],
 ) -> None:
     """Print a row for each network, degradation and number of steps."""
     torch.set_num_threads(1)
     store = Store(hr)
     clips = [clip.name for clip in store.split(split)]
-    print(f"| network | degradation | steps | PSNR | SSIM | s per frame |\n|---|---|--:|--:|--:|--:|\n  {len(clips)} clips, {optimiser} {rate:g}, {kernel}")
+    print(
+        f"| network | degradation | steps | PSNR | SSIM | s per frame |\n|---|---|--:|--:|--:|--:|\n  {len(clips)} clips, {optimiser} {rate:g}, {kernel}"
+    )
     for name, folder in chosen.items():
         network = networks.load(folder / product.WEIGHTS)
         for degradation in degradations:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from front_door import NTSC, Vsr, film, pngs, put, run_ffmpeg, tree
 from moving import MOTION, SPLITS, picture, store, training
 from torch import Tensor
 
@@ -18,7 +19,7 @@ import models
 from models import Network
 from models.parts.in_between import along_flow, in_between
 from pipelines import params
-from pipelines.clips import fit
+from pipelines.clips import fit, video
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.degradations import filtering, recipes
 from pipelines.errors import VSRError
@@ -499,3 +500,33 @@ def test_the_kernel_of_a_clip_is_found(sigma_x: float, sigma_y: float, theta: fl
 def test_a_clip_without_detail_has_a_kernel_all_the_same() -> None:
     entry = kernel.estimated(torch.full((2, 3, 16, 16), 0.5), 4)["steps"][0]
     assert entry["sigma_x"] == entry["sigma_y"] and np.isfinite(entry["kernel"]).all()
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_a_video_has_twice_the_rate_and_its_sound_stays_in_time(vsr: Vsr, tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mp4", 8, sound=True), tmp_path / "out.mp4"
+    done = vsr("restore", source, target, "--method", "cascade")
+    assert done.code == 0, done.err
+    assert "in: 8 frames became 15, 29.97 per second became 59.9401, and its sound keeps its time" in done.err
+    info = video.probe(target)
+    assert (info.width, info.height, info.frames, info.fps, info.has_audio) == (192, 128, 15, 2 * NTSC, True)
+    tracks = [run_ffmpeg("-i", path, "-map", "0:a", "-f", "s16le", "pipe:").stdout for path in (source, target)]
+    assert tracks[0] == tracks[1] and len(tracks[0]) > 8000
+    header = video.raw_header("48x32:yuv420p@30000/1001")
+    assert header.faster(2).fps == 2 * NTSC and header.faster(1) is header
+
+
+def test_frames_are_numbered_anew_and_a_network_learns_from_them(vsr: Vsr, tmp_path: Path) -> None:
+    models.save(lively("ada_vsr"), tmp_path / "net.safetensors")
+    source = put(tmp_path / "in", [picture(t, 0)[:16, :20] for t in range(4)])
+    for steps in (0, 2):
+        done = vsr("restore", source, tmp_path / f"out{steps}", "--weights", tmp_path / "net.safetensors", "--adapt", steps)
+        assert done.code == 0 and "in: 4 frames became 7" in done.err
+        assert tree(tmp_path / f"out{steps}") == {f"{index:08d}.png" for index in range(7)}
+    plain, learnt = pngs(tmp_path / "out0"), pngs(tmp_path / "out2")
+    assert plain[0].shape == (64, 80, 3) and not np.array_equal(plain, learnt)
+    alone = put(tmp_path / "alone", [picture(0, 0)[:16, :20]])
+    done = vsr("restore", alone, tmp_path / "none", "--weights", tmp_path / "net.safetensors")
+    assert done.code == 1 and "the clip has 1 frames but ada_vsr needs 2" in done.err and not (tmp_path / "none").exists()

@@ -303,6 +303,8 @@ def test_pairs_that_do_not_fit_in_time(hr: Store, pairs: dict[str, Store]) -> No
         restoration_task("ada_vsr", TINY["ada_vsr"], recipe.model_copy(update={"mirror": True}), hr.path, pairs["second"].path)
     with pytest.raises(VSRError, match="`crop` 10 once more by the scale"):
         Tasks(in_step(CHOICE, BLUR, crop=10, meta={"steps": 1, "rate": 0.1, "order": 1}), hr)
+    with pytest.raises(VSRError, match="takes at least 2: raise `clip_length` from 4 to 5"):
+        restoration_task("ada_vsr", TINY["ada_vsr"], meta(1, 1, clip_length=4), hr.path)
     with pytest.raises(VSRError, match="give their temporal steps the same factor"):
         Degraded(in_step({"op": "choice", "of": [{"share": 0.5, "steps": [SECOND]}, {"share": 0.5, "steps": []}]}, BLUR), hr)
     with pytest.raises(VSRError, match="the step jpeg cannot be done again"):

@@ -14,9 +14,13 @@ from torch.nn import functional as F
 
 from models import Network
 from models.parts.blocks import full_precision
+from pipelines.degradations.draw import frames_for
+from pipelines.errors import VSRError
+from pipelines.params import Training
 from pipelines.training.crops import Batch
 from pipelines.training.objective import RESTORED
 from pipelines.training.restoration import Restoration
+from pipelines.training.sources import Source
 
 Weights = dict[str, Tensor]
 
@@ -28,8 +32,17 @@ class MetaTransfer(Restoration):
         network, training, source: as `Restoration`; the recipe has `meta`, and the source is `Tasks`.
 
     Raises:
-        VSRError: as `Restoration`.
+        VSRError: as `Restoration`, or the LR clips leave too few frames to be adapted to.
     """
+
+    def __init__(self, network: Network, training: Training, source: Source) -> None:
+        super().__init__(network, training, source)
+        least = frames_for(training.degradation or [], network.min_frames)
+        if training.clip_length < least:
+            raise VSRError(
+                f"meta-learning leaves out frames of the LR clips once more, and the network takes at least {network.min_frames}: raise "
+                f"`clip_length` from {training.clip_length} to {least}."
+            )
 
     def loss(self, learner: str, batch: Batch) -> dict[str, Tensor]:
         places = dict.fromkeys(name.partition(".")[0] for name in batch)

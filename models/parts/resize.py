@@ -209,6 +209,4 @@ for _name, _kernel, _fake in (("imresize", _imresize, _shaped), ("imresize_backw
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"vsr::{_name}", _fake, lib=_LIBRARY)
 torch.library.register_autograd("vsr::imresize", _differentiate, setup_context=_remember, lib=_LIBRARY)
-torch.library.register_autograd(
-    "vsr::imresize_backward", _differentiate_backward, setup_context=_remember_backward, lib=_LIBRARY
-)
+torch.library.register_autograd("vsr::imresize_backward", _differentiate_backward, setup_context=_remember_backward, lib=_LIBRARY)

@@ -31,7 +31,7 @@ FRAMES, SIDE = 10, 128
 """Of a clip: its first HR frames, and the middle of them, in pixels a side."""
 
 Value = tuple[float, float, float]
-"""PSNR in dB and SSIM on Y, and seconds per restored frame."""
+"""PSNR in dB and SSIM on Y, and seconds of one core per restored frame."""
 
 
 def main(
@@ -49,7 +49,7 @@ def main(
     store = Store(hr)
     clips = [clip.name for clip in store.split(split)]
     print(
-        f"| network | degradation | steps | PSNR | SSIM | s per frame |\n|---|---|--:|--:|--:|--:|\n  {len(clips)} clips, {optimiser} {rate:g}, {kernel}"
+        f"| network | degradation | steps | PSNR | SSIM | core s per frame |\n|---|---|--:|--:|--:|--:|\n  {len(clips)} clips, {optimiser} {rate:g}, {kernel}"
     )
     for name, folder in chosen.items():
         network = networks.load(folder / product.WEIGHTS)
@@ -67,10 +67,10 @@ def _clip(network: Network, store: Store, clip: str, degradation: str, how: Adap
     size = frames[0].shape[0], frames[0].shape[1]
     made, drawn = recipes.degrade(recipe, iter(frames), degradation=degradation, clip=clip, count=len(frames), size=size, fps=25)
     lr, seen = list(made), recipes.kept(drawn)
-    began = time.perf_counter()
+    began = time.process_time()
     learnt = adapted(network, lr, how, drawn=drawn) if how else network
     restored = list(restore(learnt, lr, window=len(lr), overlap=0))
-    seconds = (time.perf_counter() - began) / len(restored)
+    seconds = (time.process_time() - began) / len(restored)
     pairs = [(luma(one), luma(frames[t])) for one, t in zip(restored, range(seen[0], seen[-1] + 1), strict=True)]
     return float(np.mean([psnr(*pair) for pair in pairs])), float(np.mean([ssim(*pair) for pair in pairs])), seconds
 

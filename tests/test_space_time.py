@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import choices
 import numpy as np
 import pytest
 import torch
@@ -532,3 +533,17 @@ def test_frames_are_numbered_anew_and_a_network_learns_from_them(vsr: Vsr, tmp_p
     alone = put(tmp_path / "alone", [picture(0, 0)[:16, :20]])
     done = vsr("restore", alone, tmp_path / "none", "--weights", tmp_path / "net.safetensors")
     assert done.code == 1 and "the clip has 1 frames but ada_vsr needs 2" in done.err and not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"degradation": "bi_x4"}, "learns from every clip what it is reduced by: set its degradation to in_step"),
+        ({"start": "scratch"}, "has no `training`: add it, or name a `start` that ada_vsr_meta_internal is as it stands"),
+    ],
+)
+def test_what_is_not_trained_is_something_else(tmp_path: Path, change: dict[str, str], words: str) -> None:
+    tree = choices.shipped()
+    tree["experiments"]["ada_vsr_meta_internal"] |= change
+    with pytest.raises(VSRError, match=words):
+        params.load(choices.put(tmp_path, tree))

@@ -391,6 +391,16 @@ def test_without_inner_steps_it_is_plain_training(hr: Store) -> None:
     assert same == [True, True, True, False]
 
 
+def test_tasks_are_shared_by_workers(hr: Store) -> None:
+    """The mean over workers of what each of them has is what one has of all tasks."""
+    recipe = meta(2, 1, batch=2)
+    task = restoration_task("ada_vsr", TINY["ada_vsr"], recipe, hr.path)
+    whole = task.loss("restorer", task.batch(0, [0, 1]))
+    parts = [task.loss("restorer", task.batch(0, [index])) for index in (0, 1)]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, torch.stack([part[name] for part in parts]).mean())
+
+
 def test_a_meta_training_goes_on_where_it_stopped(hr: Store) -> None:
     recipe = meta(2, 1, batch=2)
     states: dict[int, Any] = {}

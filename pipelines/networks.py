@@ -73,5 +73,5 @@ def subnetworks(network: Network) -> list[str]:
     return [
         name
         for name, child in network.named_children()
-        if (isinstance(child, Network) or getattr(child, "trained_alone", False)) and any(True for _ in child.parameters())
+        if getattr(child, "trained_alone", isinstance(child, Network)) and any(True for _ in child.parameters())
     ]

@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     frames = list(islice(hr.frames(first.name), FRAMES[device]))
     clip = footage(frames, record["scale"], first.attributes.fps, FRAMES[device])
-    timing = measure(weights, clip, test.passes, device)
+    timing = measure(weights, clip, test.passes, device, product.adaptation(record))
     network = networks.load(weights)
     counted = Cost.model_validate({**cost(network, *clip.lr, size=clip.size if network.any_scale else None), "lr": clip.lr})
     verify(stage)

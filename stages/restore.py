@@ -52,12 +52,19 @@ def run(arguments: Namespace) -> None:
         assemble(stage.work, [], out, about.model_dump(mode="json"))
         print(f"{name} on {corpus} {degradation}: not applicable, {reason}")
     else:
-        _restore(about, test.passes, stage, out, lr, clips, prior)
+        _restore(about, test.passes, stage, out, lr, clips, prior, product.adaptation(record))
     end(stage)
 
 
 def _restore(
-    about: Restored, passes: params.Passes, stage: Stage, out: Path, lr: Store, clips: list[str], prior: Path | None
+    about: Restored,
+    passes: params.Passes,
+    stage: Stage,
+    out: Path,
+    lr: Store,
+    clips: list[str],
+    prior: Path | None,
+    adaptation: params.Adaptation | None,
 ) -> None:
     """Restore the clips side by side."""
     # Imported where a network runs: Ray and torch take seconds.
@@ -70,7 +77,7 @@ def _restore(
     with connect():
         share = gpu_share()
         device = "cuda" if share else "cpu"
-        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, prior)
+        factory = partial(Restore, data("trained", about.method) / product.WEIGHTS, lr.path, passes, device, prior, adaptation)
         storing.build(
             {clip: clip for clip in clips},
             factory,
@@ -87,7 +94,7 @@ def _restore(
 def _misfit(record: product.Record, hr: Store, lr: Store, clips: list[str]) -> str | None:
     """Why the frames of a method would not be those of the pair's HR clips, if so."""
     scale = None if record["any_scale"] else record["scale"]
-    return next((why for clip in clips if (why := fit.misfit(hr.clip(clip), lr.clip(clip), scale))), None)
+    return next((why for clip in clips if (why := fit.misfit(hr.clip(clip), lr.clip(clip), scale, record["time_scale"]))), None)
 
 
 def _prior(method: str, corpus: str, degradation: str) -> Path | None:

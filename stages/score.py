@@ -7,11 +7,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from pipelines import metrics, params, results
-from pipelines.clips import video
+from pipelines.clips import fit, video
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
 from pipelines.evaluation import protocols
-from pipelines.evaluation.clips import ClipResult, Score, result
+from pipelines.evaluation.clips import ClipResult, Score, apart, result
 from pipelines.evaluation.score import assigned, available, summarise
 from pipelines.metrics import consistency
 from pipelines.results import Restored, Result, Scores
@@ -36,13 +36,14 @@ def run(arguments: Namespace) -> None:
         print(f"{label}: not applicable, {about.reason}")
         return end(stage)
     hr, lr = Store(data("hr", corpus)), Store(data("lr", corpus, degradation))
+    clips = _chosen(hr, list(restored.clips), chosen, corpus)
+    chosen = apart(chosen, fit.time_factor(lr.clip(clips[0])))
     unlike = (consistency.unlike(lr.clip(clip).attributes.parameters) for clip in restored.clips)
     measured, skipped = available(test.metrics, next(filter(None, unlike), None))
     reasons = {
         protocol: {metric: skipped[metric] for metric in names if metric in skipped}
         for protocol, names in assigned(chosen, test.metrics).items()
     }
-    clips = _chosen(hr, list(restored.clips), chosen, corpus)
     scored = _score(stage, clips, restored, hr, lr, test.protocols, measured, label)
     found = result(about, scored, reasons, stage.inputs)
     values = [value for one in scored for score in one.scores for value in score.measured]

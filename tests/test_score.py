@@ -119,7 +119,8 @@ def test_clips_are_chosen_by_their_motion() -> None:
 def test_protocols_say_who_scores_like_them() -> None:
     names = "reds4 vid4 vid4_duf vimeo90k_t vimeo90k_slow vimeo90k_medium vimeo90k_fast udm10 compressed rendering space_time"
     motions = "vimeo90k_rgb vimeo90k_slow_rgb vimeo90k_medium_rgb vimeo90k_fast_rgb"
-    assert set(f"{names} {motions} arbitrary_scale own y rgb".split()) == set(protocols.PROTOCOLS)
+    septuplets = "space_time_slow space_time_medium space_time_fast"
+    assert set(f"{names} {motions} {septuplets} arbitrary_scale own y rgb".split()) == set(protocols.PROTOCOLS)
     assert all(protocol.source for protocol in protocols.PROTOCOLS.values())
     rgb = {name for name, protocol in protocols.PROTOCOLS.items() if protocol.channel == "rgb"}
     assert rgb == {"rgb", "reds4", "rendering", "arbitrary_scale", *motions.split()}

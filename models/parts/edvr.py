@@ -25,8 +25,9 @@ MEDIUM = 64
 """The channels of EDVR-M; networks with more are called EDVR-L."""
 
 
-class PCDAlignment(nn.Module):
-    """Pyramid, cascading and deformable alignment of a neighbour with the reference (Sec. 3.2, Eq. 3, 4).
+class PyramidAlignment(nn.Module):
+    """Deformable alignment of a neighbour with the reference, from a quarter of the size to the full one (Sec. 3.2, Eq. 3, 4), without
+    the cascade.
 
     Args:
         channels: of the features.
@@ -44,9 +45,6 @@ class PCDAlignment(nn.Module):
         self.offset_conv3 = nn.ModuleDict({level: conv(channels) for level in ("l2", "l1")})
         self.dcn_pack = nn.ModuleDict({level: GuidedDeformConv(channels, groups) for level in ("l3", "l2", "l1")})
         self.feat_conv = nn.ModuleDict({level: conv(2 * channels) for level in ("l2", "l1")})
-        self.cas_offset_conv1 = conv(2 * channels)
-        self.cas_offset_conv2 = conv(channels)
-        self.cas_dcnpack = GuidedDeformConv(channels, groups)
 
     def forward(self, neighbour: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
         """Align.
@@ -69,8 +67,23 @@ class PCDAlignment(nn.Module):
             guide = leaky_relu(self.offset_conv3[level](guide))
             aligned = self.dcn_pack[level](neighbour[index], guide)
             aligned = self.feat_conv[level](torch.cat([aligned, coarse], dim=1))
-            if index:  # there is no activation before the cascade
+            if index:  # there is no activation at full size
                 aligned = leaky_relu(aligned)
+        return aligned
+
+
+class PCDAlignment(PyramidAlignment):
+    """Pyramid, cascading and deformable alignment: `PyramidAlignment`, and once more at full size."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__(channels, groups)
+        self.cas_offset_conv1 = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.cas_offset_conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.cas_dcnpack = GuidedDeformConv(channels, groups)
+
+    def forward(self, neighbour: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+        """See `PyramidAlignment`."""
+        aligned = super().forward(neighbour, reference)
         guide = leaky_relu(self.cas_offset_conv1(torch.cat([aligned, reference[0]], dim=1)))
         guide = leaky_relu(self.cas_offset_conv2(guide))
         return leaky_relu(self.cas_dcnpack(aligned, guide))

@@ -19,7 +19,8 @@ class Network(nn.Module):
     """What every registered network has beside its layers.
 
     `name` and `options` say how to make it again, `scale` is the size of the output over that of the
-    input, `min_frames` the shortest clip it restores. `window` is None for networks that restore all
+    input, `min_frames` the shortest clip it restores. `time_scale` is how many times as many frames it makes: of T frames
+    `time_scale` (T - 1) + 1, the given ones, restored, and those in between. `window` is None for networks that restore all
     frames of a clip, (N, T, 3, H, W) to (N, T, 3, sH, sW), else the number of frames from which they
     restore the one in the middle, to (N, 3, sH, sW). `period` is the number of frames after which the
     work on a long clip repeats itself. `any_scale` is True for networks whose `forward` takes the keyword
@@ -35,6 +36,7 @@ class Network(nn.Module):
     name: str
     options: dict[str, Any]
     scale: float = 1
+    time_scale: int = 1
     min_frames: int = 1
     window: int | None = None
     period: int = 1
@@ -45,6 +47,10 @@ class Network(nn.Module):
     sees_truth: bool = False
     restores: bool = True
     discriminator: type[Network] | None = None
+
+    def made(self, frames: int) -> int:
+        """How many frames a clip of so many becomes."""
+        return self.time_scale * (frames - 1) + 1
 
     @property
     def causal(self) -> bool:

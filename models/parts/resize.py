@@ -38,7 +38,7 @@ def imresize(x: Tensor, scale: float) -> Tensor:
 
     When shrinking, the kernel is widened by `1/scale`, so that it is a low-pass filter of the output's
     band width. Borders are mirrored with the edge pixel repeated; weights are normalised. Values are
-    neither clipped nor rounded. Differentiable once with respect to `x`.
+    neither clipped nor rounded. Differentiable any number of times with respect to `x`.
 
     Args:
         x: (..., H, W), float32 or float64.
@@ -193,7 +193,20 @@ def _differentiate(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -
     return torch.ops.vsr.imresize_backward(gradient, ctx.size, ctx.scales), None, None  # type: ignore[attr-defined]
 
 
+def _remember_backward(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Sequence[int], Sequence[float]], output: Tensor
+) -> None:
+    gradient, _, ctx.scales = inputs  # type: ignore[attr-defined]
+    ctx.size = gradient.shape[-2:]  # type: ignore[attr-defined]
+
+
+def _differentiate_backward(ctx: torch.autograd.function.FunctionCtx, change: Tensor) -> tuple[Tensor, None, None]:
+    # The gradient is the transposed matrix times what comes in: its own gradient is the matrix again.
+    return torch.ops.vsr.imresize(change, ctx.scales, ctx.size), None, None  # type: ignore[attr-defined]
+
+
 for _name, _kernel, _fake in (("imresize", _imresize, _shaped), ("imresize_backward", _imresize_backward, _shaped_backward)):
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"vsr::{_name}", _fake, lib=_LIBRARY)
 torch.library.register_autograd("vsr::imresize", _differentiate, setup_context=_remember, lib=_LIBRARY)
+torch.library.register_autograd("vsr::imresize_backward", _differentiate_backward, setup_context=_remember_backward, lib=_LIBRARY)

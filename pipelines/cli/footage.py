@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +69,14 @@ def restore(
         str | None,
         typer.Option(help="Masks or flows of params.yaml, for networks that see them; by default those it was trained with."),
     ] = None,
+    adapt: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="STEPS",
+            help="Learn from every clip for so many steps first; by default as the experiment that was trained does.",
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Restore as what this protocol scores: whole clips in one pass, forwards and backwards if it says so."),
@@ -101,7 +110,8 @@ def restore(
         str | None, typer.Option(help="What the colours of a stream are coded by, bt601 or bt709; bt601 by default.")
     ] = None,
 ) -> None:
-    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames.
+    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames. Space-time networks double the
+    frame rate: T frames become 2T - 1, and the sound keeps its time.
 
     `vsr restore - -` restores a stream frame by frame as it arrives: YUV4MPEG2 (ffmpeg's -f yuv4mpegpipe) from standard input
     to standard output. Networks that look ahead to the end of a clip do so to the end of a --window.
@@ -128,16 +138,19 @@ def restore(
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
     if live.asked(source, destination, raw, matrix):
-        if (tile, prior, protocol) != (None, None, None):
-            raise VSRError("a stream is restored in whole frames and without priors: leave --tile, --prior and --protocol out.")
+        if (tile, prior, protocol, adapt) != (None, None, None, None):
+            raise VSRError(
+                "a stream is restored in whole frames, without priors and as it comes: leave --tile, --prior, --protocol and --adapt out."
+            )
         return live.restore(network, sized, raw, matrix or "bt601", passed, dropped, place, speed)
     guided = networks.guiding(network, weights, prior, place)
+    adapted = networks.adapting(network, weights, adapt, place)
 
     def work(clip: footage.Footage, progress: Progress) -> None:
         seen, priors = guided(clip)
         frames_of_pass, dropped_frames = (passed, dropped) if protocol is None else (max(clip.count, 1), 0)
         frames = restore_frames(
-            network,
+            adapted(clip, frames_of_pass),
             seen,
             window=frames_of_pass,
             overlap=dropped_frames,
@@ -150,15 +163,24 @@ def restore(
             speed=speed,
         )
         try:
-            footage.write_like(destination, clip, progress.counted(frames))
+            footage.write_like(destination, clip, progress.counted(frames), time_scale=network.time_scale)
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
                 f"{clip.path}: {frames_of_pass} frames of {width}x{height} at once do not fit into the memory of the GPU: "
                 "give a smaller --window or --tile, or --device cpu."
             ) from error
+        if network.time_scale > 1:
+            print(_doubled(clip, network), file=sys.stderr)
 
     _transform(source, destination, work)
+
+
+def _doubled(clip: Any, network: Any) -> str:
+    """What is said of a clip that was given frames in between."""
+    rate = f", {float(clip.fps):g} per second became {float(clip.fps * network.time_scale):g}" if clip.fps else ""
+    sound = ", and its sound keeps its time" if clip.has_audio else ""
+    return f"{clip.name}: {clip.count} frames became {network.made(clip.count)}{rate}{sound}"
 
 
 def export(

@@ -64,7 +64,8 @@ def restore(
     frames = live(network, source.frames(), passes, device=device, size=sized((header.height, header.width)), speed=speed)
     began = time.monotonic()
     try:
-        count = video.write_stream(frames, sys.stdout.buffer, header, "standard output", matrix)  # type: ignore[arg-type]
+        like = header.faster(network.time_scale)
+        count = video.write_stream(frames, sys.stdout.buffer, like, "standard output", matrix)  # type: ignore[arg-type]
     except BrokenPipeError:
         # What is left in the buffer would be tried again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

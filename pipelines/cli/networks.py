@@ -118,13 +118,55 @@ def guiding(network: Any, weights: Path | None, name: str | None, device: str) -
     return lambda clip: computed.of_footage(worker, network.priors, clip.frames(), clip.size)
 
 
-def _learnt_with(weights: Path | None) -> dict[str, Any] | None:
-    """The prior that a network was trained with, by the record that stands beside its parameters; None where there is none."""
+DEFAULT = {"steps": 5, "rate": 1e-4, "optimiser": "adam", "kernel": "estimated"}
+"""How a network learns from footage where no record says how: as `ada_vsr` is published here."""
+
+
+def adapting(network: Any, weights: Path | None, steps: int | None, device: str) -> Callable[[Any, int], Any]:
+    """Makes of a clip, and the most frames that are learnt from, the network that restores it.
+
+    Args:
+        network: see `chosen`.
+        weights: its parameters; the record of a training beside them says how it learns.
+        steps: instead of the record's; 0 for none.
+        device: where.
+    """
+    from pipelines import params
+    from pipelines.training import product
+
+    record = _record(weights)
+    found = product.adaptation(record) if record else None
+    if steps is not None and steps > 0:
+        found = params.Adaptation.model_validate({**(found.model_dump() if found else DEFAULT), "steps": steps})
+    if found is None or steps == 0:
+        return lambda clip, most: network
+    if found.kernel == "oracle":  # what made footage is not known
+        found = found.model_copy(update={"kernel": "estimated"})
+
+    def learnt(clip: Any, most: int) -> Any:
+        from itertools import islice
+
+        from pipelines.restoring.adapting import adapted, middle
+
+        seen = middle(clip.count, most)
+        return adapted(network, list(islice(clip.frames(), seen.start, seen.stop)), found, device)
+
+    return learnt
+
+
+def _record(weights: Path | None) -> dict[str, Any] | None:
+    """The record of a training that stands beside its parameters; None where there is none."""
     from pipelines.training import product
 
     if weights is None or weights.name != product.WEIGHTS or not (weights.parent / product.RECORD).is_file():
         return None
-    return product.read(weights.parent).get("prior")
+    return product.read(weights.parent)
+
+
+def _learnt_with(weights: Path | None) -> dict[str, Any] | None:
+    """The prior that a network was trained with, by the record that stands beside its parameters; None where there is none."""
+    record = _record(weights)
+    return record.get("prior") if record else None
 
 
 def _check_learnt(learnt: dict[str, Any] | None, name: str, model: Any) -> None:

@@ -1,7 +1,8 @@
-"""Whether an LR clip fits its HR clip: the same frames, reduced by a scale.
+"""Whether an LR clip fits its HR clip: the same frames, or some of them, reduced by a scale.
 
 A degradation leaves out what gives no whole LR pixel: at the right and below HR has up to an LR pixel more than LR was made
-of, and half an HR pixel more where the scale is no whole number and HR has no part of a pixel either.
+of, and half an HR pixel more where the scale is no whole number and HR has no part of a pixel either. LR frame i lies on HR
+frame `first` + `factor` i, as its manifest says; a network that makes as many times the frames gives all HR frames in between.
 """
 
 from __future__ import annotations
@@ -37,11 +38,31 @@ def whole_scale(hr: Size, lr: Size) -> int | None:
     return scale if scale >= 1 and fits(hr, lr, scale) else None
 
 
-def misfit(hr: Clip, lr: Clip, scale: float | None) -> str | None:
+def time_factor(lr: Clip) -> int:
+    """How many HR frames it is from one LR frame to the next."""
+    return int(lr.attributes.parameters.get("time", {}).get("factor", 1))
+
+
+def spanned(lr: Clip, frames: range | None = None) -> range:
+    """The HR frames from the first to the last of some frames of an LR clip, by default of all."""
+    seen = range(lr.frames) if frames is None else frames
+    first, factor = lr.attributes.parameters.get("time", {}).get("first", 0), time_factor(lr)
+    return range(first + factor * seen[0], first + factor * seen[-1] + 1)
+
+
+def lacking(hr: Clip, lr: Clip) -> bool:
+    """Whether the LR clip has other frames of HR than its manifest says."""
+    first, factor, covered = spanned(lr).start, time_factor(lr), spanned(lr).stop
+    return not 0 <= hr.frames - covered < factor + first
+
+
+def misfit(hr: Clip, lr: Clip, scale: float | None, time_scale: int = 1) -> str | None:
     """Why frames that a network restores from an LR clip are not those of the HR clip, as a part of a sentence; None if
-    they are. `scale` is the network's; None for one that restores to any size."""
-    if hr.frames != lr.frames:
+    they are. `scale` is the network's; None for one that restores to any size. It makes `time_scale` times the frames."""
+    if lacking(hr, lr) or (time_factor(lr) > 1 and time_scale == 1):
         return f"HR has {hr.frames} frames, the LR clips have {lr.frames}, and the network makes none in between"
+    if time_factor(lr) != time_scale:
+        return f"the network makes {time_scale} times the frames, and the LR clips have one of {time_factor(lr)} HR frames"
     if scale is not None and not fits(size(hr), size(lr), scale):
         found = f"{_written(size(lr))} for {_written(size(hr))}"
         return f"the network enlarges {scale:g} times and the LR clips are {found}"

@@ -103,7 +103,13 @@ def check_destination(dst: Path, source: Mapping[str, Footage], *, lossless: boo
 
 
 def write_like(
-    dst: Path, footage: Footage, frames: Iterable[np.ndarray], kept: range | None = None, *, lossless: bool = False
+    dst: Path,
+    footage: Footage,
+    frames: Iterable[np.ndarray],
+    kept: range | None = None,
+    *,
+    lossless: bool = False,
+    time_scale: int = 1,
 ) -> Path:
     """Write a clip in the form of the one that it was made from.
 
@@ -117,6 +123,7 @@ def write_like(
         frames: (H, W, 3) uint8 RGB.
         kept: which frames of the source these are; None for all.
         lossless: write PNG frames for videos too, unless DST itself names a video.
+        time_scale: how many times the rate of the source they come at, with frames in between; such frames are numbered from 0.
 
     Returns:
         The file or folder written.
@@ -129,9 +136,10 @@ def write_like(
     kept = kept or range(footage.count)
     try:
         if as_video:
-            video.encode(frames, target, footage.rate / kept.step, footage.path if footage.kind == "video" else None)
+            rate = footage.rate * time_scale / kept.step
+            video.encode(frames, target, rate, footage.path if footage.kind == "video" else None)
         else:
-            _write_frames(target, footage, frames, kept)
+            _write_frames(target, footage, frames, kept, time_scale)
     except OSError as error:
         raise VSRError(f"{target} cannot be written ({error.strerror}): free some space or choose another place.") from error
     return target
@@ -158,8 +166,10 @@ def _target(dst: Path, footage: Footage, lossless: bool) -> tuple[Path, bool]:
     return target, as_video
 
 
-def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray], kept: range) -> None:
-    if footage.kind == "frames":
+def _write_frames(target: Path, footage: Footage, frames: Iterable[np.ndarray], kept: range, time_scale: int) -> None:
+    if time_scale > 1:
+        names = [f"{index:08d}.png" for index in range(time_scale * (len(kept) - 1) + 1)]
+    elif footage.kind == "frames":
         files = frame_files(footage.path)
         names = [files[index].name for index in kept]
     else:

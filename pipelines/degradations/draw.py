@@ -57,6 +57,34 @@ def scale_of(recipe: params.Recipe) -> tuple[float, float]:
     return scale
 
 
+def time_scale_of(recipe: params.Recipe) -> int:
+    """How many HR frames it is from one LR frame to the next.
+
+    Raises:
+        VSRError: it depends on what is drawn.
+    """
+    factor = 1
+    for step in recipe:
+        if isinstance(step, params.Temporal):
+            factor *= step.factor
+        if isinstance(step, params.Choice):
+            found = {time_scale_of(option.steps) for option in step.of if option.share}
+            if len(found) > 1:
+                raise VSRError("the options of a choice leave out different frames: give their temporal steps the same factor.")
+            factor *= found.pop()
+    return factor
+
+
+def frames_for(recipe: params.Recipe, count: int) -> int:
+    """How many HR frames become at least `count` LR frames, whatever is drawn."""
+    for step in reversed(recipe):
+        if isinstance(step, params.Temporal):
+            count = step.factor * (count - 1) + step.window
+        if isinstance(step, params.Choice):
+            count = max(frames_for(option.steps, count) for option in step.of if option.share)
+    return count
+
+
 def _both(step: params.Bicubic) -> tuple[float, float]:
     """The scales of (height, width)."""
     if isinstance(step.scale, params.Range):

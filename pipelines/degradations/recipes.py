@@ -25,7 +25,9 @@ from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.clips.streaming import batches
 from pipelines.degradations import codec
 from pipelines.degradations.apply import run
-from pipelines.degradations.draw import CODECS, at, draw, rng
+from pipelines.degradations.draw import CODECS, at, crop_size, draw, rng
+from pipelines.degradations.resize import lr_size
+from pipelines.errors import VSRError
 
 Drawn = dict[str, Any]
 """What `draw` gives: all that a recipe does to one clip."""
@@ -135,6 +137,34 @@ def apply(drawn: Drawn, clip: Tensor) -> Tensor:
         chunks = iter([list(clip[..., :height, :width].unbind())])
         made = itertools.chain.from_iterable(run(drawn["steps"], chunks, tensor, stack, size=len(clip)))
         return torch.stack(list(made)).add(0.5).floor().clamp(0, 255)
+
+
+AGAIN = ("bicubic", "gaussian", "anisotropic")
+"""Steps that do the same to frames of any size."""
+
+
+def spatial(drawn: Drawn, size: tuple[int, int]) -> Drawn:
+    """What was drawn for a clip, for frames of (H, W) `size` and without its temporal steps: of the frames that were left out, or once
+    more of what it made.
+
+    Raises:
+        VSRError: it does more than reduce frames by one kernel.
+    """
+    for entry in drawn["steps"]:
+        if entry["op"] not in (*AGAIN, "temporal") or "frames" in entry:
+            raise VSRError(
+                f"the step {entry['op']} cannot be done again on what it made: use a degradation of temporal, {', '.join(AGAIN)} "
+                "steps that are the same for all frames."
+            )
+    scale = tuple(drawn["scale"])
+    steps = [entry for entry in drawn["steps"] if entry["op"] != "temporal"]
+    return {**drawn, "crop": list(crop_size(size, scale)), "size": list(lr_size(size, scale)), "steps": steps}
+
+
+def temporal(drawn: Drawn, size: tuple[int, int]) -> Drawn:
+    """The temporal steps alone of what was drawn for a clip, for frames of (H, W) `size`."""
+    steps = [entry for entry in drawn["steps"] if entry["op"] == "temporal"]
+    return {**drawn, "scale": [1, 1], "crop": list(size), "size": list(size), "steps": steps}
 
 
 def stages(drawn: Drawn, frames: Sequence[np.ndarray], index: int) -> list[tuple[dict[str, Any], np.ndarray]]:

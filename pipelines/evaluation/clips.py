@@ -34,8 +34,8 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of a clip, (H, W, 3) uint8 each, and what else its pictures need: how many there are, frames per second, and the
-    row that the temporal profile shows."""
+    """The frames of a clip, (H, W, 3) uint8 each, of which every `time_scale`-th was given as an LR frame, and what else its pictures
+    need: how many there are, frames per second, and the row that the temporal profile shows."""
 
     name: str
     restored: Iterable[np.ndarray]
@@ -44,6 +44,7 @@ class Clip:
     frames: int
     fps: float
     row: int
+    time_scale: int = 1
 
 
 class Score:
@@ -63,9 +64,8 @@ class Score:
         self, restored: Path, hr: Path, lr: Path, protocols: Sequence[str], metrics: Sequence[str], device: str = "cpu"
     ) -> None:
         self._protocols = [registry.get(name) for name in protocols]
-        degraded = [name for name in metrics if registered(name).degraded]
-        self._metrics = assigned(self._protocols, [name for name in metrics if name not in degraded])
-        self._degraded = degraded
+        self._degraded = [name for name in metrics if registered(name).degraded]
+        self._names = [name for name in metrics if name not in self._degraded]
         self._restored, self._hr, self._lr = Store(restored), Store(hr), Store(lr)
         self._device = device
 
@@ -74,19 +74,22 @@ class Score:
         for store in (self._restored, self._hr, self._lr):
             if name not in store.clips:
                 raise unknown(f"clip of {store.path}", name, store.clips)
-        of = self._hr.clips[name].attributes
+        of, lr = self._hr.clips[name].attributes, self._lr.clips[name]
+        time_scale = fit.time_factor(lr)
         clip = Clip(
             name,
             self._restored.frames(name),
-            self._hr.frames(name),
+            (self._hr.frame(name, index) for index in fit.spanned(lr)),
             self._lr.frames(name),
             self._restored.clips[name].frames,
             of.fps,
             most_active_row(self._hr.frames(name)),
+            time_scale,
         )
-        takes = [protocol for protocol in self._protocols if protocol.takes(of.parameters)]
-        scored = score(clip, takes, self._metrics, self._device)
-        leads = takes[:1] == self._protocols[:1]
+        protocols = apart(self._protocols, time_scale)
+        takes = [protocol for protocol in protocols if protocol.takes(of.parameters)]
+        scored = score(clip, takes, assigned(protocols, self._names), self._device)
+        leads = takes[:1] == protocols[:1]
         yield self._again(scored) if self._degraded and leads else scored
 
     def _again(self, scored: ClipResult) -> ClipResult:
@@ -110,6 +113,11 @@ class Score:
         return replace(scored, scores=[leading, *others], pictures={**scored.pictures, **pictures})
 
 
+def apart(protocols: Sequence[Protocol], time_scale: int) -> list[Protocol]:
+    """The protocols, and where frames were made in between each also of these alone and of those given alone."""
+    return [part for protocol in protocols for part in (protocol.apart() if time_scale > 1 else [protocol])]
+
+
 def score(clip: Clip, protocols: Sequence[Protocol], metrics: Mapping[str, Sequence[str]], device: str = "cpu") -> ClipResult:
     """Score a restored clip by several protocols, with one pass over its frames.
 
@@ -123,10 +131,13 @@ def score(clip: Clip, protocols: Sequence[Protocol], metrics: Mapping[str, Seque
     Raises:
         VSRError: the frames do not belong together, or there is nothing to score.
     """
-    scorers = [Scorer(clip.name, clip.frames, protocol, metrics[protocol.name], device) for protocol in protocols]
+    scorers = [
+        Scorer(clip.name, clip.frames, protocol, metrics[protocol.name], device, clip.time_scale) for protocol in protocols
+    ]
     look = Look(clip.frames, clip.row)
     both = pairs(clip.restored, clip.truth, clip.name)
-    for index, ((restored, truth), lr) in enumerate(zip(both, clip.lr, strict=True)):
+    shown = (lr for lr in clip.lr for _ in range(clip.time_scale))  # a frame in between is shown beside the LR frame before it
+    for index, ((restored, truth), lr) in enumerate(zip(both, shown, strict=clip.time_scale == 1)):
         height, width = restored.shape[:2]
         truth = fit.crop(truth, (height, width), height / lr.shape[0], f"clip {clip.name!r} frame {index}")
         for scorer in scorers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipelines.params import Params
 
 Motion = Literal["slow", "medium", "fast"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
+Frames = Literal["all", "centre", "given", "made"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Protocol:
         channel: "y", luma of BT.601 unrounded, or "rgb", all three channels together.
         border: pixels left out at each side of a frame.
         skip: frames left out at each end of a clip.
-        frames: "all" of them, or the "centre" one alone.
+        frames: "all" of them, the "centre" one alone, or of clips with frames made in between those that were "given", or the
+            ones "made".
         motion: only clips whose HR clip has this as its parameter `motion`; None for all clips.
         mirrored: networks are shown the clip forwards and then backwards, see `restore`.
         source: who scores like this.
@@ -44,7 +46,7 @@ class Protocol:
     channel: Literal["y", "rgb"]
     border: int = 0
     skip: int = 0
-    frames: Literal["all", "centre"] = "all"
+    frames: Frames = "all"
     motion: Motion | None = None
     mirrored: bool = False
     source: str = ""
@@ -52,8 +54,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.channel not in ("y", "rgb"):
             raise unknown("channel", self.channel, ("y", "rgb"))
-        if self.frames not in ("all", "centre"):
-            raise unknown("choice of frames", self.frames, ("all", "centre"))
+        if self.frames not in get_args(Frames):
+            raise unknown("choice of frames", self.frames, get_args(Frames))
         if self.motion is not None and self.motion not in MOTIONS:
             raise unknown("motion", self.motion, MOTIONS)
         if self.border < 0 or self.skip < 0:
@@ -63,11 +65,24 @@ class Protocol:
         """Whether a clip is scored, by the parameters that the manifest of HR clips has of it."""
         return self.motion is None or parameters.get("motion") == self.motion
 
-    def kept(self, frames: int) -> range:
-        """Which frames are scored of a clip of so many; may be none."""
+    def kept(self, frames: int, time_scale: int = 2) -> list[int]:
+        """Which frames are scored of a clip of so many, of which every `time_scale`-th was given; may be none."""
         if self.frames == "centre":
-            return range(frames // 2, min(frames, frames // 2 + 1))
-        return range(self.skip, frames - self.skip)
+            return list(range(frames // 2, min(frames, frames // 2 + 1)))
+        inner = range(self.skip, frames - self.skip)
+        return [frame for frame in inner if self.frames == "all" or (frame % time_scale == 0) == (self.frames == "given")]
+
+    def apart(self) -> list[Protocol]:
+        """Itself, and where it scores all frames the same of those that were given and of those made in between, as `<name>_given`
+        and `<name>_made`."""
+        if self.frames != "all":
+            return [self]
+        parts: tuple[Frames, ...] = ("given", "made")
+        told = {"given": "the frames that were given alone", "made": "the frames made in between alone"}
+        return [
+            self,
+            *(replace(self, name=f"{self.name}_{part}", frames=part, source=f"{self.source}; {told[part]}") for part in parts),
+        ]
 
     def select(self, frame: np.ndarray, channel: Literal["protocol", "rgb", "luma"] = "protocol") -> np.ndarray:
         """What is scored of a frame.
@@ -115,20 +130,32 @@ PROTOCOLS = {
             source="space-time super-resolution as Zooming Slow-Mo scores it (Xiang et al., CVPR 2020): luma of all frames that "
             "come out, those that were given and those made in between",
         ),
+        *(
+            Protocol(
+                f"space_time_{motion}",
+                "y",
+                motion=motion,
+                source=f"the {motion} clips of Vimeo-90K-T as RBPN lists them (Haris et al., CVPR 2019), from frames 1, 3, 5 and 7, as "
+                "Zooming Slow-Mo scores them (Xiang et al., CVPR 2020): luma of all seven frames",
+            )
+            for motion in MOTIONS
+        ),
         Protocol("arbitrary_scale", "rgb", source="REDS4 at any scale as DCGU scores it: RGB, all frames"),
     )
 }
 
 
 def get(name: str) -> Protocol:
-    """The protocol of that name.
+    """The protocol of that name, or a part of one, see `Protocol.apart`.
 
     Raises:
         VSRError: there is none.
     """
-    if name not in PROTOCOLS:
+    whole = PROTOCOLS.get(name.removesuffix("_given").removesuffix("_made"))
+    found = next((part for part in whole.apart() if part.name == name), None) if whole else None
+    if found is None:
         raise unknown("protocol", name, PROTOCOLS)
-    return PROTOCOLS[name]
+    return found
 
 
 def check(params: Params) -> None:

@@ -56,16 +56,19 @@ class Scorer:
         protocol: what of it is scored.
         metrics: names of metrics that can be computed here.
         device: where they are computed, `cpu` or `cuda`.
+        time_scale: every so many of the frames was given, the others were made in between.
 
     Raises:
         VSRError: there is no such metric, or the protocol keeps none of the frames.
     """
 
-    def __init__(self, clip: str, frames: int, protocol: Protocol, metrics: Sequence[str], device: str = "cpu") -> None:
+    def __init__(
+        self, clip: str, frames: int, protocol: Protocol, metrics: Sequence[str], device: str = "cpu", time_scale: int = 2
+    ) -> None:
         self.clip = clip
         self.protocol = protocol
         self._announced = frames
-        self._kept = protocol.kept(frames)
+        self._kept = protocol.kept(frames, time_scale)
         self._metrics = [registry.get(name) for name in dict.fromkeys(metrics)]
         if not self._kept:
             left_out = f", {2 * protocol.skip} fewer in protocol {protocol.name!r}" if protocol.skip else ""

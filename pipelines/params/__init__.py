@@ -56,9 +56,11 @@ from pipelines.params.learning import (
     Precision,
 )
 from pipelines.params.methods import (
+    Adaptation,
     Baseline,
     Experiment,
     Join,
+    Meta,
     OfMethod,
     ParameterGroup,
     Passes,

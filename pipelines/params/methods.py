@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipelines.params.base import Choices, Name, Names, Seed, Split, Strict, is_path
 from pipelines.params.degradations import Bicubic, Range, Recipe, Sharpen
@@ -43,6 +43,27 @@ class ParameterGroup(Strict):
     frozen: Annotated[int, Field(ge=0)]
 
 
+class Meta(Strict):
+    """Meta-transfer: in every step each sample is a task, to which weights are adapted by `steps` of gradient descent at `rate` on what
+    its LR clip itself gives, before the losses are taken (Ada-VSR, ACM MM 2021, Eqs. 3 to 9). `order` 2 follows gradients through these
+    steps, 1 takes those at the adapted weights."""
+
+    steps: Annotated[int, Field(ge=0)]
+    rate: PositiveFloat
+    order: Literal[1, 2]
+
+
+class Adaptation(Strict):
+    """Internal learning when a clip is restored: `steps` of Adam or gradient descent (`optimiser`) at `rate`, on a copy, from the clip
+    reduced once more to the clip itself (Ada-VSR, Eq. 10). It is reduced by the `kernel` that the clip was made by (`oracle`), one that is
+    `estimated` from it, or `bicubic`."""
+
+    steps: PositiveInt
+    rate: PositiveFloat
+    optimiser: Literal["adam", "sgd"]
+    kernel: Literal["oracle", "estimated", "bicubic"]
+
+
 class Training(Schedule, Losses):
     """The recipe of a supervised restoration method.
 
@@ -53,7 +74,8 @@ class Training(Schedule, Losses):
     one of twice the length (BasicVSR, CVPR 2021, on Vimeo-90K). `recompute` saves memory: activations are computed
     again when gradients need them. `upright` crops are neither flipped nor transposed. With a `degradation`, every step degrades HR clips by these steps, drawn anew, in
     place of LR clips that lie ready; where its bicubic step has a range of scales, one is drawn for every step. With `sharpened`
-    losses compare with HR as its first step, `sharpen`, makes it; a discriminator's true frames are HR as it is.
+    losses compare with HR as its first step, `sharpen`, makes it; a discriminator's true frames are HR as it is. With `meta`, it learns to be adapted
+    to clips.
     """
 
     initial: Literal["default", "near_base"]
@@ -69,6 +91,16 @@ class Training(Schedule, Losses):
         if self.sharpened and not (self.degradation and isinstance(self.degradation[0], Sharpen)):
             raise ValueError(
                 "it compares with HR sharpened and has no `degradation` that begins with `sharpen`: add that, or set `sharpened` to false"
+            )
+        return self
+
+    meta: Meta | None = None
+
+    @model_validator(mode="after")
+    def _tasks_are_degraded_in_the_step(self) -> Training:
+        if self.meta and (self.degradation is None or self.mirror or self.adversarial or self.precision != "float32"):
+            raise ValueError(
+                "`meta` makes tasks of a `degradation`, in float32: add one, without `mirror` and adversarial losses"
             )
         return self
 
@@ -89,11 +121,13 @@ class Profile(Strict):
     """One way to build and train a method: `models.create(method, **options)` and its recipe.
 
     Every method has the profile `published`; a smaller one says so by its name. `vimeo` is the paper's for Vimeo-90K,
-    where that differs.
+    where that differs. Where there is no `training`, an experiment is the network of its start as it is. `adaptation` says how it learns from
+    a clip before it restores it.
     """
 
     options: dict[str, Any] = {}
     training: Training | None = None
+    adaptation: Adaptation | None = None
 
 
 def published_profile(profiles: Container[str], corpus: str | None) -> str:

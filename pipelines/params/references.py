@@ -126,7 +126,18 @@ def _check_experiments(params: Params) -> None:
         if experiment.degradation != IN_STEP:
             _known_degradation(params, experiment.corpus, experiment.degradation, user)
         recipe = f"methods.{experiment.method}.{experiment.profile}.training"
-        training = params.methods[experiment.method][experiment.profile].training
+        profile = params.methods[experiment.method][experiment.profile]
+        training = profile.training
+        if training is None and experiment.start == SCRATCH:
+            raise VSRError(
+                f"params.yaml: {user}: methods.{experiment.method}.{experiment.profile} has no `training`: add it, or name a `start` that "
+                f"{key} is as it stands."
+            )
+        if profile.adaptation is not None and experiment.degradation != IN_STEP:
+            raise VSRError(
+                f"params.yaml: {user} learns from every clip what it is reduced by: set its degradation to {IN_STEP}, whose code it then "
+                "depends on."
+            )
         in_step = experiment.degradation == IN_STEP
         if training is not None and (training.degradation is not None) != in_step:
             raise VSRError(

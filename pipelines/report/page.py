@@ -208,6 +208,7 @@ def _perceived(tested: Tested, styles: Sequence[charts.Series]) -> list[Titled]:
             (
                 pair.label,
                 "PSNR against how frames look",
+                _of(pair),
                 charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"),
             )
             for index, (pair, found) in enumerate(tested)

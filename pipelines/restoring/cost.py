@@ -24,7 +24,7 @@ def cost(network: Network, height: int, width: int, frames: int = 100, size: tup
 
     The convention of the published tables: convolutions and matrix products are counted, interpolation,
     warping and element-wise operations are not, and the operations of a clip of `frames` frames are
-    divided evenly among them (so that BasicVSR's two flows between neighbours count as 2 (T-1)/T, and
+    divided evenly among those that it becomes (so that BasicVSR's two flows between neighbours count as 2 (T-1)/T, and
     EDVR, which restores every frame from a window of its own, counts one window per frame).
 
     Args:
@@ -35,7 +35,7 @@ def cost(network: Network, height: int, width: int, frames: int = 100, size: tup
         size: (H, W) of the restored frames, for networks that restore at any scale.
 
     Returns:
-        `parameters`; `gmacs`, 10^9 multiply-accumulates per frame; `gmacs_without_deform`, the same
+        `parameters`; `gmacs`, 10^9 multiply-accumulates per restored frame; `gmacs_without_deform`, the same
         without the deformable convolutions themselves (their offset convolutions stay), as some tables
         have it.
 
@@ -51,8 +51,8 @@ def cost(network: Network, height: int, width: int, frames: int = 100, size: tup
     total, deform = _clip_flops(shapes_only, frames, height, width, size)
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "gmacs": total / (2e9 * frames),
-        "gmacs_without_deform": (total - deform) / (2e9 * frames),
+        "gmacs": total / (2e9 * network.made(frames)),
+        "gmacs_without_deform": (total - deform) / (2e9 * network.made(frames)),
     }
 
 

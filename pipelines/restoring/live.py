@@ -10,7 +10,7 @@ import torch
 
 from models import Network
 from pipelines.errors import VSRError
-from pipelines.restoring.restore import check_inputs, check_passes, checked, in_passes, runner, windows
+from pipelines.restoring.restore import check_inputs, check_passes, checked, in_passes, reaching, runner, windows
 from pipelines.restoring.speed import PLAIN, Speed, accelerate
 from pipelines.restoring.tiles import Size
 
@@ -45,9 +45,10 @@ def lookahead(network: Network, window: int, overlap: int) -> Lookahead:
             "restore a file or a folder of frames."
         )
     if network.lookahead is None:
+        overlap = reaching(network, overlap)
         check_passes(network, window, overlap)
         return Lookahead(window, overlap)
-    return Lookahead(network.min_frames, network.lookahead)
+    return Lookahead(max(network.min_frames, 2 * network.lookahead + 1), network.lookahead)
 
 
 def live(
@@ -71,7 +72,7 @@ def live(
         speed: how the network is run.
 
     Yields:
-        As many frames, (s*h, s*w, 3) uint8 RGB.
+        As many frames, or `network.made` of them, (s*h, s*w, 3) uint8 RGB.
 
     Raises:
         VSRError: as `restore`.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from models.parts.resize import imresize_to
 from pipelines import networks
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
-from pipelines.params import Passes
+from pipelines.params import Adaptation, Passes
 from pipelines.priors import kinds
+from pipelines.restoring.adapting import adapted, middle
 from pipelines.restoring.restore import Runner, neighbours, restore
 from pipelines.restoring.speed import PLAIN, accelerate
 from pipelines.results import Timing
@@ -58,7 +60,7 @@ def footage(hr: Sequence[np.ndarray], scale: float, fps: float, count: int) -> F
     return Footage(frames, fps, (round(scale * height), round(scale * width)))
 
 
-def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Timing:
+def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str, adaptation: Adaptation | None = None) -> Timing:
     """Measure a network in a process that has restored nothing before.
 
     Args:
@@ -66,6 +68,7 @@ def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Tim
         clip: at least `FRAMES` frames.
         passes: how it is restored; all frames are one pass where there are fewer.
         device: `cpu` or `cuda`.
+        adaptation: how the network learns from the clip before it restores it, whose time is shared by its frames.
 
     Raises:
         VSRError: the network cannot be loaded, or does not restore such frames.
@@ -81,6 +84,8 @@ def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Tim
     peak = memory.peak()  # later passes may find their memory in what earlier ones left
     _times(work, device, WARM_UP[device] - 1, float("inf"))
     times = _times(work, device, PASSES if network.window is None else 1, SECONDS)
+    learnt = _learnt(network, clip, window, adaptation, device) if adaptation else 0.0
+    times = [seconds + learnt for seconds in times]
     per_frame = float(np.median(times))
     waited = delay_frames(network, window)
     return Timing(
@@ -88,7 +93,7 @@ def measure(checkpoint: Path, clip: Footage, passes: Passes, device: str) -> Tim
         seconds_p95=float(np.percentile(times, 95)),
         seconds_p99=float(np.percentile(times, 99)),
         frames=len(times),
-        throughput=throughput(network, clip, passes, device),
+        throughput=throughput(network, clip, passes, device, adaptation),
         delay=waited / clip.fps + per_frame * (window if network.lookahead is None else 1),
         delay_frames=waited,
         fps=clip.fps,
@@ -108,8 +113,25 @@ def delay_frames(network: Network, window: int) -> int:
     return window - 1 if network.lookahead is None else network.lookahead
 
 
-def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> float:
-    """Frames per second from LR frames on disk to restored ones on disk, as the stages keep them."""
+def _learnt(network: Network, clip: Footage, window: int, adaptation: Adaptation, device: str) -> float:
+    """Seconds of internal learning per restored frame of the clip: the quickest of `PASSES`."""
+    frames, found = clip.frames[:window], []
+    for _ in range(PASSES):
+        began = time.perf_counter()
+        adapted(network, frames, adaptation, device, _like(adaptation, network))
+        _synchronise(device)
+        found.append(time.perf_counter() - began)
+    return min(found) / network.made(len(clip.frames))
+
+
+def _like(adaptation: Adaptation, network: Network) -> dict[str, Any] | None:
+    """What a clip was made by, where the kernel is that: these were made by bicubic interpolation."""
+    scale = [network.scale, network.scale]
+    return {"scale": scale, "steps": [{"op": "bicubic", "scale": scale}]} if adaptation.kernel == "oracle" else None
+
+
+def throughput(network: Network, clip: Footage, passes: Passes, device: str, adaptation: Adaptation | None = None) -> float:
+    """Restored frames per second from LR frames on disk to restored ones on disk, as the stages keep them."""
     height, width = clip.size
     attributes = ClipAttributes("test", clip.fps, *clip.lr)
     with tempfile.TemporaryDirectory(prefix="vsr-measure-") as name:
@@ -121,6 +143,11 @@ def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> 
         assemble(folder / "clips", ["clip"], folder / "lr")
         began = time.perf_counter()
         lr = Store(folder / "lr")
+        if adaptation:
+            seen = middle(len(clip.frames), passes.window)
+            network = adapted(
+                network, list(lr.read("clip", seen.start, seen.stop)), adaptation, device, _like(adaptation, network)
+            )
         restored = restore(
             network,
             lr.frames("clip"),
@@ -135,7 +162,7 @@ def throughput(network: Network, clip: Footage, passes: Passes, device: str) -> 
             for frame in restored:
                 writer.append({"rgb": frame})
             writer.finish(ClipAttributes("test", clip.fps, height, width))
-        return len(clip.frames) / (time.perf_counter() - began)
+        return network.made(len(clip.frames)) / (time.perf_counter() - began)
 
 
 def hardware(device: str) -> str:
@@ -148,7 +175,7 @@ def hardware(device: str) -> str:
 
 
 def _work(runner: Runner, clip: Footage, window: int) -> Callable[[], Iterator[tuple[int, Callable[[], Tensor]]]]:
-    """What restores the clip's frames from memory: calls, each with how many frames it restores."""
+    """What restores the clip's frames from memory: calls, each with how many frames come out."""
     network, device = runner.network, runner.device
     size = clip.size if network.any_scale else None
     lr = to_tensor(clip.frames)[None].to(device)
@@ -160,7 +187,7 @@ def _work(runner: Runner, clip: Footage, window: int) -> Callable[[], Iterator[t
     def calls() -> Iterator[tuple[int, Callable[[], Tensor]]]:
         frames = lr.shape[1]
         if network.window is None:
-            yield window, lambda: runner.forward(lr[:, :window], given(slice(window)), size)
+            yield network.made(window), lambda: runner.forward(lr[:, :window], given(slice(window)), size)
             return
         for t in range(frames):
             seen = neighbours(t, network.window, frames)

@@ -5,7 +5,8 @@ literature. A longer one is restored in passes of `window` frames, of which the 
 to a cut are dropped in favour of those of the neighbouring pass. Memory does not grow with the clip.
 
 A network that restores the middle of a window of frames gets, for every frame, the window around it
-(`neighbours`), wherever the passes are cut. An online network, unless it is shown tiles, restores frame after frame and carries its state
+(`neighbours`), wherever the passes are cut. One that makes frames in between gives after every frame those that follow it, so
+a pass drops at least a frame at each cut. An online network, unless it is shown tiles, restores frame after frame and carries its state
 through the whole clip.
 
 With `tile`, a pass is restored tile by tile, each through all of its frames, and tiles are cut as
@@ -72,13 +73,14 @@ def restore(
         speed: how the network is run.
 
     Yields:
-        As many frames, (s*h, s*w, 3) uint8 RGB.
+        As many frames, or `network.made` of them, (s*h, s*w, 3) uint8 RGB.
 
     Raises:
         VSRError: the windows or tiles do not fit together, the clip is shorter than the network needs, or its
             frames differ in size or are too small for the network; priors or a size are given to a network that takes
             none, or lacking; it cannot be compiled; or what it gives is not finite.
     """
+    overlap = reaching(network, overlap)
     check_passes(network, window, overlap)
     if network.window:
         overlap = network.window // 2
@@ -106,12 +108,13 @@ def in_passes(
             raise VSRError(
                 f"the clip has {len(seen)} frames but {run.network.name} needs {run.network.min_frames}: give a longer clip."
             )
-        names = [f"restored frame {given + index}" for index in range(last - first)]
+        made = len(run.made(seen, first, last))
+        names = [f"restored frame {given + index}" for index in range(made)]
         if tile is None:
             yield from map(_finished, run.restored(seen, first, last, size), names)
         else:
             yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
-        given += last - first
+        given += made
     if not given:
         raise VSRError("the clip has no frames: there is nothing to restore.")
 
@@ -184,13 +187,19 @@ class Runner:
     speed: Speed
     mirrored: bool
 
+    def made(self, seen: Sequence[Seen], first: int, last: int) -> range:
+        """Which of the frames that a pass becomes are those of its frames `first` to `last`, excluded, with what follows each."""
+        scale = self.network.time_scale
+        return range(scale * first, min(scale * last, self.network.made(len(seen))))
+
     def restored(self, seen: Sequence[Seen], first: int, last: int, size: Size | None) -> Iterator[Tensor]:
-        """Frames `first` to `last`, excluded, of a pass, each (3, H, W)."""
+        """What frames `first` to `last`, excluded, of a pass become, see `made`, each (3, H, W)."""
         clip = to_tensor([frame for frame, _ in seen])[None].to(self.device)
         priors = {name: torch.from_numpy(np.stack([planes[name] for _, planes in seen]))[None] for name in seen[0][1]}
         priors = {name: prior.to(self.device) for name, prior in priors.items()}
         if self.network.window is None:
-            yield from self.forward(clip, priors, size)[0, first:last]
+            made = self.made(seen, first, last)
+            yield from self.forward(clip, priors, size)[0, made.start : made.stop]
         else:
             for t in range(first, last):
                 around = neighbours(t, self.network.window, clip.shape[1])
@@ -220,6 +229,7 @@ class Runner:
             VSRError: the frames are too few or too small for the network, or it cannot be compiled.
         """
         inputs: dict[str, Any] = {name: prior.float() for name, prior in priors.items()}
+        made = self.network.made(clip.shape[1])
         if self.mirrored:
             clip = torch.cat([clip, clip.flip(1)], dim=1)
             inputs = {name: kinds.there_and_back(name, prior) for name, prior in inputs.items()}
@@ -232,8 +242,7 @@ class Runner:
             raise VSRError(str(error)) from error
         if not self.mirrored:
             return restored
-        forwards, backwards = restored.chunk(2, dim=1)
-        return (forwards + backwards.flip(1)) / 2
+        return (restored[:, :made] + restored[:, -made:].flip(1)) / 2
 
 
 @dataclass(frozen=True)
@@ -257,8 +266,8 @@ def runner(network: Network) -> type[Runner]:
 def _tiled(
     run: Runner, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
 ) -> Iterator[np.ndarray]:
-    """Frames `first` to `last`, excluded, of a pass, each (H, W, 3) uint8, put together from tiles."""
-    pictures = np.empty((last - first, *size, 3), np.uint8)
+    """What frames `first` to `last`, excluded, of a pass become, each (H, W, 3) uint8, put together from tiles."""
+    pictures = np.empty((len(names), *size, 3), np.uint8)
     for tile in tiles(seen[0][0].shape[:2], size, side, overlap):
         rows, columns = tile.rows, tile.columns
         part = [
@@ -274,6 +283,11 @@ def _tiled(
                 )
             picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
     yield from pictures
+
+
+def reaching(network: Network, overlap: int) -> int:
+    """How many frames a pass drops at a cut, where so many are asked for: what lies in between is made of both neighbours."""
+    return max(overlap, 1) if network.time_scale > 1 else overlap
 
 
 def check_passes(network: Network, window: int, overlap: int) -> None:

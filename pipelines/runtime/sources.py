@@ -58,6 +58,13 @@ OF_STAGES: Mapping[str, Mapping[str, str]] = {
         "pipelines.weights": "finds the file of a perceptual loss by a name that stands for one sha256, which the record has",
     },
     "start": {"pipelines.degradations": "a flow network learns from HR clips"},
+    **{
+        stage: {
+            "pipelines.degradations": "in data/lr/<corpus>/in_step, on which the entry of what learns from clips depends, and its run key with it",
+            "pipelines.clips.video": "of degradations, likewise",
+        }
+        for stage in ("restore", "measure")
+    },
 }
 """The same for single stages."""
 

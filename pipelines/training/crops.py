@@ -80,10 +80,10 @@ class Window:
         top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
         return Window(clip.name, range(first, first + frames), top, left, height, width)
 
-    def of(self, store: Store, scale: int = 1) -> np.ndarray:
-        """(T, H, W, 3) uint8, of a store whose frames are larger by `scale`."""
+    def of(self, store: Store, scale: int = 1, frames: range | None = None) -> np.ndarray:
+        """(T, H, W, 3) uint8, of a store whose frames are larger by `scale`; of other frames where they are given."""
         rows, columns = self._slices(scale)
-        return np.stack([store.frame(self.clip, t)[rows, columns] for t in self.frames])
+        return np.stack([store.frame(self.clip, t)[rows, columns] for t in frames or self.frames])
 
     def of_prior(self, prior: str, store: Store) -> np.ndarray:
         """(T, C, h, w), see `kinds.planes`."""
@@ -117,10 +117,10 @@ class PairCrops:
 
     Args:
         hr, lr: stores with the column `rgb` and the same clips; LR is HR made smaller by a whole
-            factor (`scale`), HR trimmed at the right and bottom to a multiple of it.
+            factor (`scale`), HR trimmed at the right and bottom to a multiple of it, with one of `time_scale` frames.
         split: the split that is drawn from; windows are drawn evenly over all its frames.
         crop: side of the LR crop in pixels.
-        clip_length: frames of a crop.
+        clip_length: LR frames of a crop.
         seed: what the draws derive from.
         priors: stores of priors of the LR frames, by their kinds (`pipelines.priors.kinds`).
         flips: whether crops are flipped and transposed at random.
@@ -144,7 +144,7 @@ class PairCrops:
         self._flips = flips
         self._hr, self._lr, self._crop, self._seed, self._priors = hr, lr, crop, seed, priors or {}
         clips = lr.split(split)
-        self.scale = common_scale(hr, clips, str(lr.path))
+        self.scale, self.time_scale = common_scale(hr, clips, str(lr.path))
         for clip in clips:
             _check_room(clip, str(lr.path), crop, clip_length)
             for name, prior in self._priors.items():
@@ -157,20 +157,21 @@ class PairCrops:
         """Crop `index` of the global batch of `step`.
 
         Returns:
-            `lr` (T, 3, h, w) and `hr` (T, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
+            `lr` (T, 3, h, w) and `hr` (time_scale (T - 1) + 1, 3, scale*h, scale*w), float32 RGB in [0, 1], and the priors by
             their names, (T, C, h, w) float32.
         """
         rng = generator(self._seed, step, index)
         window = self._places.draw(rng, self._crop)
         orientation = Orientation.draw(rng) if self._flips else UPRIGHT
-        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale)}
+        seen = fit.spanned(self._lr.clip(window.clip), window.frames)
+        cut = {"lr": window.of(self._lr), "hr": window.of(self._hr, self.scale, seen)}
         priors = {name: window.of_prior(name, store) for name, store in self._priors.items()}
         return {name: to_tensor(orientation.of_frames(frames)) for name, frames in cut.items()} | {
             name: as_tensor(orientation.of_prior(kinds.get(name), planes)) for name, planes in priors.items()
         }
 
     def batch(self, step: int, indices: Iterable[int]) -> Batch:
-        """The crops `indices` of the global batch of `step`, stacked: (N, T, C, h, w), HR's (N, T, 3, scale*h, scale*w)."""
+        """The crops `indices` of the global batch of `step`, stacked: see `sample`."""
         return stack(self.sample(step, index) for index in indices)
 
 
@@ -324,21 +325,21 @@ def _lands_inside(flow: Tensor) -> Tensor:
     return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).float()[None]
 
 
-def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
-    """The whole factor between the HR and LR sizes of all `clips` (rows of the LR store named `lr`).
+def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> tuple[int, int]:
+    """The whole factors between the HR and LR sizes, and the HR and LR frame rates, of all `clips` (rows of the LR store named `lr`).
 
     Raises:
-        VSRError: a clip is not in HR, has other frames there, or the factor is not whole or not one for all.
+        VSRError: a clip is not in HR, has other frames there, or a factor is not whole or not one for all.
     """
     scales = set()
     for clip in clips:
         if clip.name not in hr.clips:
             raise VSRError(f"clip {clip.name!r} of {lr} is not in {hr.path}: degrade the corpus again.")
         original = hr.clips[clip.name]
-        if original.frames != clip.frames:
+        if fit.lacking(original, clip):
             raise VSRError(
-                f"clip {clip.name!r} has {clip.frames} frames in {lr} and {original.frames} in {hr.path}: train on a degradation "
-                "that keeps all frames."
+                f"clip {clip.name!r} has {clip.frames} frames in {lr} and {original.frames} in {hr.path}, and its manifest says "
+                "otherwise: degrade the corpus again."
             )
         large, small = original.attributes, clip.attributes
         scale = fit.whole_scale(fit.size(original), fit.size(clip))
@@ -347,9 +348,10 @@ def common_scale(hr: Store, clips: Sequence[Clip], lr: str) -> int:
                 f"clip {clip.name!r} is {large.width}x{large.height} in {hr.path} and {small.width}x{small.height} in {lr}: "
                 "training takes a degradation of one whole scale."
             )
-        scales.add(scale)
+        scales.add((scale, fit.time_factor(clip)))
     if len(scales) > 1:
-        raise VSRError(f"the clips of {lr} have the scales {sorted(scales)}: training takes a degradation of one whole scale.")
+        found = sorted({scale for scale, _ in scales})
+        raise VSRError(f"the clips of {lr} have the scales {found}: training takes a degradation of one whole scale.")
     return scales.pop()
 
 

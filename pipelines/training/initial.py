@@ -41,9 +41,9 @@ def stay_near_the_base(network: Network) -> None:
     own = (SPyNet, ResidualBlockNoBN, ResidualInResidual, IMDB, EncodeLayer, DecodeLayer, ModulatedDeformConv, TSAFusion)
     left = {id(layer) for block in network.modules() if isinstance(block, own) for layer in block.modules()}
     last = network.last
-    assert isinstance(last, nn.Conv2d | nn.Linear)
+    assert isinstance(last, nn.Conv2d | nn.Conv3d | nn.Linear)
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer is not last and id(layer) not in left and layer.weight.any():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer is not last and id(layer) not in left and layer.weight.any():
             _he(layer, LEAK)
     for layer in network.modules():
         if isinstance(layer, TSAFusion):
@@ -81,7 +81,7 @@ def mind_changes(network: SPyNet) -> None:
         first.weight[:, 3:6] = (both - change) / 2**0.5
 
 
-def _he(layer: nn.Conv2d | nn.Linear, leak: float = 0.0) -> None:
+def _he(layer: nn.Conv2d | nn.Conv3d | nn.Linear, leak: float = 0.0) -> None:
     nn.init.kaiming_normal_(layer.weight, a=leak)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

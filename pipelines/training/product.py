@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines import params
 from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError
 
@@ -22,7 +23,8 @@ Record = dict[str, Any]
 """`name`, `method`, `network`, `run_key`, `sha256` of the weights, `trained_on` (pair or null), `precision` (of the training), `frozen`
 (the sha256 of networks that it was trained through, by name), `random` (parts that are networks of their own and began at random),
 `notes` and `params` (flat); of a join or `scratch` instead the records of its `parts`, each with its `file`. Of the network itself
-`scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on."""
+`scale`, `time_scale`, `any_scale` and `priors`, see `models.Network`, which say what it can be tested on. `adaptation` says how it learns
+from a clip before it restores it, where it does (`params.Adaptation`)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def write(folder: Path, network: Network, record: Record) -> Record:
     """Save a network with its record into a folder that appears whole; returns the record with its sha256."""
     import models
 
-    of_network = {"network": network.name, "scale": network.scale, "any_scale": network.any_scale, "priors": list(network.priors)}
+    of_network = {"network": network.name, "priors": list(network.priors)}
+    of_network |= {name: getattr(network, name) for name in ("scale", "time_scale", "any_scale")}
     with atomic_folder(folder) as building:
         models.save(network, building / WEIGHTS)
         record = {**record, **of_network, "sha256": hashlib.sha256((building / WEIGHTS).read_bytes()).hexdigest()}
@@ -67,6 +70,12 @@ def read(folder: Path) -> Record:
         return json.loads((folder / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise VSRError(f"{folder} holds no trained network ({error}): run its stage, or `dvc pull {folder}`.") from error
+
+
+def adaptation(record: Record) -> params.Adaptation | None:
+    """How the network of a record learns from a clip before it restores it; None if it does not."""
+    found = record.get("adaptation")
+    return None if found is None else params.Adaptation.model_validate(found)
 
 
 def origins(folder: Path) -> list[Origin]:

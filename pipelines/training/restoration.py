@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import Network
+from models.parts.in_between import in_between
 from pipelines import networks
 from pipelines.clips.store import Store
 from pipelines.errors import VSRError
@@ -72,14 +73,20 @@ class Restoration:
         seen = {"truth": truth} if self.network.sees_truth else {}
         outputs = self.network.learn(batch["lr"], **priors, **self._size(truth), **seen)
         outputs = {name: output.float() for name, output in outputs.items()}
-        found = {term.name: term.value(outputs, truth, self._middle(truth)) for term in self._terms}
-        for term in self._terms:
-            if term.summed:  # the sum over the global batch, however many workers share it
-                found[term.name] = found[term.name] * (self.training.batch / len(truth))
+        found = self.terms(outputs, batch, truth)
         if self._adversarial:
             restored = outputs[RESTORED]
             batch[RESTORED] = restored.detach()
             found["adversarial"] = self._adversarial.weight * deceive(self._adversarial.form, self._judge(restored))
+        return found
+
+    def terms(self, outputs: dict[str, Tensor], batch: Batch, truth: Tensor) -> dict[str, Tensor]:
+        """The losses of what `Network.learn` gives; what the batch itself has under the name of an output is what that is to be."""
+        own = {name: batch[name] for name in outputs if name in batch}
+        found = {term.name: term.value(outputs, own.get(term.of, truth), self._middle(truth)) for term in self._terms}
+        for term in self._terms:
+            if term.summed:  # the sum over the global batch, however many workers share it
+                found[term.name] = found[term.name] * (self.training.batch / len(truth))
         return found
 
     def validate(self, network: nn.Module, view: View, device: torch.device) -> tuple[float, validation.Compared]:
@@ -89,7 +96,8 @@ class Restoration:
         lr, hr = clip["lr"], clip["hr"]
         restored = self.restored(network, lr, {name: clip[name] for name in self.network.priors}, **self._size(hr))
         middle = slice(None) if self.network.window is None else slice(len(lr) // 2, len(lr) // 2 + 1)
-        return view.scale, validation.compare(view.clip.name, lr[middle], restored, hr[middle], shown=view.shown)
+        shown = in_between(lr[None], "linear")[0] if self.network.time_scale > 1 else lr[middle]
+        return view.scale, validation.compare(view.clip.name, shown, restored, hr[middle], shown=view.shown)
 
     def summary(self, found: list[tuple[float, validation.Compared]], step: int) -> tuple[Metrics, Images]:
         """`psnr`, on Y over the middle `clip_length` frames of every clip, and `gain`, what of it is above bicubic; where every
@@ -105,7 +113,7 @@ class Restoration:
         return metrics, validation.images(by_scale[max(by_scale)], step)
 
     def restored(self, network: nn.Module, lr: Tensor, priors: Mapping[str, Tensor], **size: Any) -> Tensor:
-        """A clip, (T, 3, h, w), restored as it is learnt: (T, 3, H, W), or (1, 3, H, W) the frame in the middle of a window.
+        """A clip, (T, 3, h, w), restored as it is learnt: (`network.made(T)`, 3, H, W), or (1, 3, H, W) the frame in the middle of a window.
 
         Args:
             priors: (T, C, h, w) each, by their names.
@@ -119,8 +127,8 @@ class Restoration:
             return found
         if not self.training.mirror:
             return found[0]
-        there, back = found[0].chunk(2)
-        return (there + back.flip(0)) / 2
+        made = self.network.made(len(lr))
+        return (found[0][:made] + found[0][-made:].flip(0)) / 2
 
     def _middle(self, clip: Tensor) -> Tensor:
         """What of a clip, (N, T, ...), the network restores: all of it, or the frame in the middle, (N, ...)."""
@@ -147,6 +155,19 @@ def _check(network: Network, training: Training, source: Source) -> None:
         found = "in every step by another scale" if source.scale is None else f"by {source.scale:g}"
         raise VSRError(
             f"the network enlarges by {network.scale:g} and the LR clips are smaller {found}: train it on clips of its scale."
+        )
+    if network.time_scale > 1 and training.mirror:
+        raise VSRError("the network makes frames in between, and a mirrored clip has none where it turns: set `mirror` to false.")
+    if source.time_scale != network.time_scale:
+        if network.time_scale == 1:
+            raise VSRError(
+                f"the LR clips have one of {source.time_scale} frames and the network makes none in between: train it on a degradation that "
+                "keeps all frames."
+            )
+        raise VSRError(
+            f"the network makes {network.time_scale} times the frames and the LR clips have "
+            f"{'all of them' if source.time_scale == 1 else f'one of {source.time_scale}'}: train it on a degradation with a "
+            f"temporal step of factor {network.time_scale}."
         )
     for clip in {view.clip.name: view.clip for view in source.views}.values():
         frames = min(length, clip.frames) * (2 if training.mirror else 1)
@@ -182,7 +203,10 @@ def restoration_task(
         wanted, found = (" and ".join(sorted(names)) or "no priors" for names in (created.priors, given))
         raise VSRError(f"the network sees {wanted} and is given {found}: train it with {wanted}.")
     stores = {name: Store(given[name]) for name in created.priors}
-    return Restoration(created, training, source(training, Store(hr), Store(lr) if lr else None, stores))
+    from pipelines.training.meta import MetaTransfer  # which is a restoration
+
+    task = MetaTransfer if training.meta else Restoration
+    return task(created, training, source(training, Store(hr), Store(lr) if lr else None, stores))
 
 
 def first_network(network: str, options: Mapping[str, Any], training: Training, start: Path | None) -> Network:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.clips import fit
 from pipelines.clips.store import Clip, Store
 from pipelines.degradations import recipes
-from pipelines.degradations.draw import draw, rng, scale_of
+from pipelines.degradations.draw import draw, frames_for, rng, scale_of, time_scale_of
 from pipelines.degradations.sharpen import unsharp
 from pipelines.errors import VSRError
 from pipelines.monitoring import validation
@@ -48,16 +49,18 @@ class View:
 
 
 class Source(Protocol):
-    """Aligned LR and HR clips. `scale` is the size of HR over that of LR, None where every step has another; `views` is what
-    is validated, ordered by scale."""
+    """Aligned LR and HR clips. `scale` is the size of HR over that of LR, None where every step has another, `time_scale` how many
+    HR frames it is from one LR frame to the next; `views` is what is validated, ordered by scale."""
 
     scale: float | None
+    time_scale: int
     views: list[View]
 
     def batch(self, step: int, indices: Iterable[int], device: torch.device) -> Batch:
-        """As `pipelines.training.loop.Task.batch`: `lr` (N, T, 3, h, w), `hr` (N, T, 3, H, W), float32 RGB in [0, 1], and priors
-        (N, T, C, h, w) by their names; `sharpened`, as `hr`, where the recipe compares with that. With `mirror` clips go forwards and
-        then backwards, (N, 2T, ...)."""
+        """As `pipelines.training.loop.Task.batch`: `lr` (N, T, 3, h, w), `hr` (N, time_scale (T - 1) + 1, 3, H, W), float32 RGB in
+        [0, 1], and priors (N, T, C, h, w) by their names; `sharpened`, as `hr`, where the recipe compares with that. Where frames are left
+        out in the step, `between` has all frames of HR reduced as those of LR are. With `mirror` clips go forwards and then
+        backwards, (N, 2T, ...)."""
         ...
 
     def middle(self, view: View, device: torch.device) -> Batch:
@@ -91,7 +94,8 @@ class Stored:
         )
         clips = validation.clips(lr)
         self.scale: float | None = self._crops.scale
-        if common_scale(hr, clips, str(lr.path)) != self.scale:
+        self.time_scale = self._crops.time_scale
+        if common_scale(hr, clips, str(lr.path)) != (self.scale, self.time_scale):
             raise VSRError(f"the clips of {lr.path} have several scales: training takes a degradation of one whole scale.")
         for clip in clips:
             for name, prior in self._priors.items():
@@ -104,7 +108,8 @@ class Stored:
 
     def middle(self, view: View, device: torch.device = CPU) -> Batch:
         window = Window.middle(view.clip, self._length, validation.SIDE)
-        cut = {"lr": to_tensor(window.of(self._lr)), "hr": to_tensor(window.of(self._hr, self._crops.scale))}
+        seen = fit.spanned(view.clip, window.frames)
+        cut = {"lr": to_tensor(window.of(self._lr)), "hr": to_tensor(window.of(self._hr, self._crops.scale, seen))}
         cut |= {name: as_tensor(window.of_prior(name, store)) for name, store in self._priors.items()}
         return to_device(cut, device)
 
@@ -123,7 +128,8 @@ class Degraded:
         hr: store with clips in the splits `train`, and `validation` or `test`.
 
     Raises:
-        VSRError: this machine lacks what the degradation needs; it leaves frames out, or does not fit the clips.
+        VSRError: this machine lacks what the degradation needs; it does not fit the clips, or leaves out frames and does what cannot
+            be done to those as well.
     """
 
     def __init__(self, training: Training, hr: Store) -> None:
@@ -133,24 +139,19 @@ class Degraded:
         recipes.check(self._steps)
         low, high = (self._range.low, self._range.high) if self._range else (_scale(self._steps),) * 2
         self.scale = None if self._range else low
-        side = self._hr_side(high)
+        self.time_scale = time_scale_of(self._steps)
+        side, frames = self._hr_side(high), frames_for(self._steps, training.clip_length)
         self._crops = HRCrops(
             hr,
             split="train",
-            clip_length=training.clip_length,
+            clip_length=frames,
             seed=training.seed,
             side=self.side,
             flips=not training.upright,
             largest=(side, f"`crop` {training.crop} at scale {high:g}"),
         )
-        trial = self._pair(
-            np.random.default_rng(0),
-            torch.zeros(training.clip_length, 3, side, side, dtype=torch.uint8),
-            side / training.crop,
-            25,
-        )
-        if trial["lr"].shape[0] != training.clip_length:
-            raise VSRError("the `degradation` of the recipe leaves frames out: train on one that keeps them all.")
+        black = torch.zeros(frames, 3, side, side, dtype=torch.uint8)
+        trial, _ = self._pair(np.random.default_rng(0), black, side / training.crop, 25)
         if trial["lr"].shape[-1] != training.crop:
             raise VSRError("beside a range of scales no other step of a `degradation` may reduce frames: leave it out.")
         clips = validation.clips(hr)
@@ -171,45 +172,56 @@ class Degraded:
         return round(self._training.crop * drawn)
 
     def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
-        samples = []
-        for index in indices:
-            clip, hr = self._crops.sample(step, index)
-            random = generator(self._training.seed, step, index, 2)
-            scale = hr.shape[-1] / self._training.crop
-            fps = self._hr.clips[clip].attributes.fps
-            if self._training.mirror:  # before it is degraded: what walks from frame to frame walks on (RealBasicVSR, Sec. 5)
-                hr = torch.cat([hr, hr.flip(0)])
-            samples.append(self._pair(random, hr.to(device), scale, fps))
-        return stack(samples)
+        return stack(self.sample(step, index, device)[0] for index in indices)
+
+    def sample(self, step: int, index: int, device: torch.device = CPU) -> tuple[Batch, recipes.Drawn]:
+        """Sample `index` of the global batch of `step`, without N, and what was drawn for it."""
+        clip, hr = self._crops.sample(step, index)
+        random = generator(self._training.seed, step, index, 2)
+        scale = hr.shape[-1] / self._training.crop
+        if self._training.mirror:  # before it is degraded: what walks from frame to frame walks on (RealBasicVSR, Sec. 5)
+            hr = torch.cat([hr, hr.flip(0)])
+        return self._pair(random, hr.to(device), scale, self._hr.clips[clip].attributes.fps)
 
     def middle(self, view: View, device: torch.device = CPU) -> Batch:
         multiple = int(view.scale) if view.scale.is_integer() else 1
-        window = Window.middle(view.clip, self._training.clip_length, validation.SIDE, multiple)
+        frames = frames_for(self._steps, self._training.clip_length)
+        window = Window.middle(view.clip, frames, validation.SIDE, multiple)
         hr = torch.from_numpy(window.of(self._hr)).permute(0, 3, 1, 2).to(device)
-        return self._pair(rng("validation", view.clip.name), hr, view.scale, view.clip.attributes.fps)
+        return self._pair(rng("validation", view.clip.name), hr, view.scale, view.clip.attributes.fps)[0]
 
     def _hr_side(self, scale: float) -> int:
         """Of the smallest HR crop that gives a whole LR crop, or for a scale that is drawn of the nearest."""
         side = self._training.crop * scale
         return round(side) if self._range else math.ceil(side - 1e-9)
 
-    def _pair(self, random: np.random.Generator, hr: Tensor, scale: float, fps: float) -> Batch:
-        """LR and HR of an HR clip, (T, 3, H, W) uint8 RGB, on its device.
+    def _pair(self, random: np.random.Generator, hr: Tensor, scale: float, fps: float) -> tuple[Batch, recipes.Drawn]:
+        """LR and HR of an HR clip, (T, 3, H, W) uint8 RGB, on its device, and what was drawn.
 
         LR is what the degradation makes: computed in double precision, rounded to 8 bits. Where the recipe compares with HR
         sharpened, that is what the degradation's first step makes.
         """
         height, width = hr.shape[-2:]
         drawn = draw(_at(self._steps, scale), random, len(hr), (height, width), fps)
+        kept = recipes.kept(drawn)[: self._training.clip_length * (1 + self._training.mirror)]
+        seen = hr[kept[0] : kept[-1] + 1]
         height, width = drawn["crop"]
-        clip = hr[..., :height, :width].double()
-        found = {"hr": clip.float() / 255}
+        pair = {"hr": seen[..., :height, :width].float() / 255}
         if self._training.sharpened:
             sharpen, *others = drawn["steps"]
-            clip = unsharp(clip, sharpen["weight"], sharpen["radius"], sharpen["threshold"])
-            found[SHARPENED] = clip.float() / 255
-            drawn = {**drawn, "steps": others}
-        return {"lr": recipes.apply(drawn, clip).float() / 255, **found}
+            sharp = unsharp(hr[..., :height, :width].double(), sharpen["weight"], sharpen["radius"], sharpen["threshold"])
+            pair[SHARPENED] = sharp[kept[0] : kept[-1] + 1].float() / 255
+            pair["lr"] = levels({**drawn, "steps": others}, sharp)[: len(kept)]
+        else:
+            pair["lr"] = levels(drawn, hr)[: len(kept)]
+        if self.time_scale > 1:
+            pair["between"] = levels(recipes.spatial(drawn, (hr.shape[-2], hr.shape[-1])), seen)
+        return pair, drawn
+
+
+def levels(drawn: recipes.Drawn, clip: Tensor) -> Tensor:
+    """What a drawn degradation makes of a clip, (T, 3, H, W) in 8-bit levels: (t, 3, h, w) float32 in [0, 1]."""
+    return recipes.apply(drawn, clip.double()).float() / 255
 
 
 def mirrored(batch: Batch) -> Batch:
@@ -218,6 +230,42 @@ def mirrored(batch: Batch) -> Batch:
         name: there_and_back(name, clips) if name in KINDS else torch.cat([clips, clips.flip(1)], dim=1)
         for name, clips in batch.items()
     }
+
+
+class Tasks(Degraded):
+    """Clips with a degradation of their own each, and what the LR clip itself gives to learn from (Ada-VSR, ACM MM 2021, Sec. 3.1).
+
+    Args:
+        training: the recipe, whose `degradation` is that of tasks.
+        hr: as `Degraded`.
+
+    Raises:
+        VSRError: as `Degraded`; the degradation has more than one scale, or LR crops cannot be reduced by it once more.
+    """
+
+    def __init__(self, training: Training, hr: Store) -> None:
+        super().__init__(training, hr)
+        if self.scale is None or self.scale != round(self.scale) or training.crop % round(self.scale):
+            raise VSRError(
+                f"meta-learning reduces LR crops of `crop` {training.crop} once more by the scale of the recipe's `degradation`: give a "
+                "multiple of it, and one whole scale."
+            )
+
+    def batch(self, step: int, indices: Iterable[int], device: torch.device = CPU) -> Batch:
+        """The samples of `Degraded`, and of each `inner`, the LR clip reduced once more by the same kernel, all of its frames
+        (t, 3, h / scale, w / scale), and `inner_lr`, those of them that the same temporal step keeps. They have the name of the sample's
+        place and a point in front, and no N: tasks differ in how many frames they keep. The first number of `inner_first` is the
+        frame that `inner_lr` begins with."""
+        found: Batch = {}
+        for place, index in enumerate(indices):
+            sample, drawn = self.sample(step, index, device)
+            clip = sample["lr"] * 255
+            inner = levels(recipes.spatial(drawn, (clip.shape[-2], clip.shape[-1])), clip)
+            side = inner.shape[-2], inner.shape[-1]
+            sample |= {"inner": inner, "inner_lr": levels(recipes.temporal(drawn, side), inner * 255)}
+            sample["inner_first"] = torch.tensor([drawn["time"]["first"]])
+            found |= {f"{place}.{name}": value for name, value in sample.items()}
+        return found
 
 
 def source(training: Training, hr: Store, lr: Store | None, priors: Mapping[str, Store]) -> Source:
@@ -232,7 +280,7 @@ def source(training: Training, hr: Store, lr: Store | None, priors: Mapping[str,
                 "the recipe degrades HR clips in every step, and there are neither LR clips nor priors of them: train without, or leave "
                 "`degradation` out of the recipe."
             )
-        return Degraded(training, hr)
+        return Tasks(training, hr) if training.meta else Degraded(training, hr)
     if lr is None:
         raise VSRError("the recipe has no `degradation` to make LR clips by: add it, or train on a pair.")
     return Stored(training, hr, lr, priors)

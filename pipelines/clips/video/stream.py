@@ -63,6 +63,14 @@ class Header:
         """The header of a stream like this one, of frames of that size."""
         return Header(width, height, self.tags)
 
+    def faster(self, times: int) -> Header:
+        """The header of a stream like this one, of so many times the frames per second."""
+        if times == 1 or self.fps is None:
+            return self
+        rate = self.fps * times
+        own = f"F{rate.numerator}:{rate.denominator}"
+        return Header(self.width, self.height, tuple(own if tag[0] == "F" else tag for tag in self.tags))
+
     def line(self) -> bytes:
         return MAGIC + " ".join([f"W{self.width}", f"H{self.height}", *self.tags]).encode() + b"\n"
 

@@ -13,7 +13,7 @@ import pytest
 from pipelines.clips import footage as module
 from pipelines.clips import video
 from pipelines.clips.footage import check_destination, open_source, write_like
-from pipelines.clips.images import read_png, write_png
+from pipelines.clips.images import read_picture, write_png
 from pipelines.errors import VSRError
 
 
@@ -53,7 +53,7 @@ def test_frames_keep_their_names(many: Path, tmp_path: Path) -> None:
     written = write_like(tmp_path / "new/out", photos, (frame[::2, ::2] for frame in photos.frames()))
     assert written == tmp_path / "new/out"
     assert sorted(path.name for path in written.iterdir()) == ["im10.png", "im8.png", "im9.png"]
-    assert (read_png(written / "im10.png") == drift(3)[2][::2, ::2]).all()
+    assert (read_picture(written / "im10.png") == drift(3)[2][::2, ::2]).all()
 
 
 def test_folders_and_videos_keep_their_kind(many: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_lossless_means_png(many: Path, tmp_path: Path) -> None:
     frames = list(film.frames())
     write_like(tmp_path / "out", film, frames, lossless=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i:08d}.png" for i in range(5)]
-    assert (read_png(tmp_path / "out/00000004.png") == frames[4]).all()
+    assert (read_picture(tmp_path / "out/00000004.png") == frames[4]).all()
     write_like(tmp_path / "named.mp4", film, frames, lossless=True)
     assert video.probe(tmp_path / "named.mp4").frames == 5
 

@@ -47,6 +47,7 @@ def degrade(
         target, _ = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless)
         _record_of(target).write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
 
+    _check_name(destination)
     clips = footage.open_source(source)
     for target in footage.check_destination(destination, clips, lossless).values():
         if _record_of(target.path).exists():
@@ -156,6 +157,7 @@ def restore(
         raise VSRError(f"{report} already exists: remove it or choose another name.")
     identity = {"network": repr(network.options), "name": network.name, "weights": _stamp(weights), "prior": prior}
     identity |= {"passes": [passed, dropped, protocol, tile, tile_overlap], "speed": repr(speed), "device": place}
+    _check_name(destination)
     clips = footage.open_source(source, reading=footage.Reading(deep=not network.priors, opaque=no_alpha))
     reports = {}
 
@@ -195,13 +197,15 @@ def restore(
                 "give a smaller --window or --tile, or --device cpu."
             ) from error
 
-    with _continued(destination, clips, json.dumps([identity, repr(writing)])) as finished:
-        targets = footage.check_destination(destination, clips, writing, restored_size, finished)
-        for name, target in targets.items():
-            for note in target.plan.notes if target.plan and name not in finished else ():
-                typer.echo(f"{clips[name].path.name}: {note}.", err=True)
-        if finished:
-            typer.echo(f"{len(finished)} of {len(clips)} clips are in {destination}: the others follow.", err=True)
+    told = json.dumps([identity, repr(writing)])
+    finished = _finished(destination, clips, told)
+    targets = footage.check_destination(destination, clips, writing, restored_size, finished)
+    for name, target in targets.items():
+        for note in target.plan.notes if target.plan and name not in finished else ():
+            typer.echo(f"{clips[name].path.name}: {note}.", err=True)
+    if finished:
+        typer.echo(f"{len(finished)} of {len(clips)} clips are in {destination}: the others follow.", err=True)
+    with _unfinished(destination, clips, told):
         _each({name: clip for name, clip in clips.items() if name not in finished}, destination, work)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -228,34 +232,39 @@ def _stamp(file: Path | None) -> list[Any] | None:
     return None if file is None else [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
 
 
-@contextlib.contextmanager
-def _continued(destination: Path, clips: Mapping[str, Any], identity: str) -> Iterator[frozenset[str]]:
-    """The clips of a folder that an interrupted run of the same command has finished; it is known by a hidden file in DST, which
-    goes when all are there."""
+MARK = ".unfinished"
+"""A hidden file in DST while the clips of a folder are restored into it: it says of which command."""
+
+
+def _finished(destination: Path, clips: Mapping[str, Any], command: str) -> frozenset[str]:
+    """The clips of a folder that an interrupted run of the same command has finished."""
     from pipelines.clips import footage
 
+    mark = destination / MARK
+    if not mark.is_file() or mark.read_text() != command:
+        return frozenset()
+    targets = footage.check_destination(destination, clips, kept=frozenset(clips))
+    return frozenset(name for name, target in targets.items() if target.there)
+
+
+@contextlib.contextmanager
+def _unfinished(destination: Path, clips: Mapping[str, Any], command: str) -> Iterator[None]:
+    """Mark DST until all clips of a folder are in it, or none."""
     if all(clip.alone for clip in clips.values()):
-        yield frozenset()
+        yield
         return
-    marker = destination / ".unfinished"
-    same = marker.is_file() and marker.read_text() == identity
-    targets = footage.check_destination(destination, clips, kept=frozenset(clips)) if same else {}
-    finished = frozenset(name for name, target in targets.items() if target.there)
     new = not destination.exists()
-    if new or same or not any(destination.iterdir()):
-        destination.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity)
+    destination.mkdir(parents=True, exist_ok=True)
+    (destination / MARK).write_text(command)
     try:
-        yield finished
+        yield
     except BaseException:
-        there = footage.check_destination(destination, clips, kept=frozenset(clips)).values()
-        if not any(target.there for target in there):
-            marker.unlink(missing_ok=True)
+        if all(entry.name == MARK for entry in destination.iterdir()):
+            (destination / MARK).unlink()
             if new:
-                with contextlib.suppress(OSError):
-                    destination.rmdir()
+                destination.rmdir()
         raise
-    marker.unlink(missing_ok=True)
+    (destination / MARK).unlink()
 
 
 def export(
@@ -280,12 +289,16 @@ def export(
         write(opened, names, destination, video, counted)
 
 
+def _check_name(destination: Path) -> None:
+    """Such a folder cannot be replaced by a finished one."""
+    if destination.name in ("", ".."):
+        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
+
+
 def _each(clips: Mapping[str, Any], destination: Path, work: Callable[[Any, Any], None]) -> None:
     """Every clip through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.runtime.progress import Progress
 
-    if destination.name in ("", ".."):  # such a folder cannot be replaced by a finished one
-        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
     new = not destination.exists()
     failures = {}
     try:

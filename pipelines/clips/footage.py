@@ -211,6 +211,8 @@ def write_like(
             names, the disk is full, or see `video.encode` and `video.remake`.
     """
     kept = kept or range(footage.count)
+    if _target_path(dst, footage, writing).there:  # before a frame is asked for
+        check_destination(dst, {footage.name: footage}, writing)
     if footage.info and size is None and _as_video(dst, footage, writing):
         given = iter(frames(0) if callable(frames) else frames)
         first = next(given, None)
@@ -251,20 +253,26 @@ def _as_video(dst: Path, footage: Footage, writing: Writing) -> bool:
     return (dst.suffix.lower() in video.READABLE and not dst.is_dir()) or (footage.kind == "video" and not writing.lossless)
 
 
-def _target(dst: Path, footage: Footage, writing: Writing, size: tuple[int, int] | None) -> Target:
-    """Where a clip goes, and as what."""
+def _target_path(dst: Path, footage: Footage, writing: Writing) -> Target:
+    """Where a clip goes."""
     suffix = dst.suffix.lower()
     if suffix in PICTURES and not dst.is_dir():
         raise VSRError(f"{dst} names one image: give a folder for the frames, or the name of a video.")
     if suffix in video.READABLE and not dst.is_dir():
         if not footage.alone:
             raise VSRError(f"{dst} names one video but the source is a folder of clips: give a folder.")
-        target = dst
-    elif _as_video(dst, footage, writing):
+        return Target(dst)
+    if _as_video(dst, footage, writing):
         own = footage.path.suffix if footage.path.suffix.lower() in video.WRITABLE else ".mp4"
-        target = dst / (footage.name + own)
-    else:
-        return Target(dst if footage.alone else dst / footage.name)
+        return Target(dst / (footage.name + own))
+    return Target(dst if footage.alone else dst / footage.name)
+
+
+def _target(dst: Path, footage: Footage, writing: Writing, size: tuple[int, int] | None) -> Target:
+    """Where a clip goes, and as what."""
+    target = _target_path(dst, footage, writing).path
+    if not _as_video(dst, footage, writing):
+        return Target(target)
     how = video.coding(target, footage.info, writing.codec, writing.crf)
     if footage.info and size:
         return Target(target, video.plan(footage.path, footage.info, target, how, size, writing.silent))

@@ -158,7 +158,7 @@ def fault_of(names: Sequence[str]) -> str | None:
     no multiples of the least one.
     """
     if not names:
-        return "has no frames (PNG, JPEG, TIFF, WebP or BMP pictures)"
+        return "has no frames, PNG or other pictures"
     numbered = [found for name in names if (found := _number(name))]
     if len(numbered) < len(names) or len({prefix for prefix, _ in numbered}) > 1 or len(names) < 2:
         return None

@@ -81,7 +81,8 @@ class VideoInfo:
     is the width of a pixel over its height; `matrix`, `primaries`, `transfer` and `range` are the colour tags, None
     where the file has none. `interlaced` is the file's word: it says that a frame is two fields of
     different times. `depth` is bits per colour, `alpha` whether a pixel may be transparent and one is. `repeats` says how
-    often each decoded frame is shown, None for once; `lost` how many frames at the (start, end) cannot be decoded.
+    often each decoded frame is shown, None for once; `lost` how many frames at the (start, end) cannot be decoded; `origin` when the
+    file starts by its own clock.
     """
 
     width: int
@@ -105,6 +106,7 @@ class VideoInfo:
     ticks: np.ndarray = field(repr=False, compare=False)
     repeats: np.ndarray | None = field(repr=False, compare=False)
     lost: tuple[int, int] = (0, 0)
+    origin: Fraction = Fraction(0)
     light: Light = Light()
     sides: Sides = Sides()
 
@@ -120,6 +122,10 @@ class VideoInfo:
     def rgb(self) -> bool:
         """Whether pixels are stored as RGB, and no matrix is needed."""
         return self.matrix == "gbr" or _is_rgb(self.pixels)
+
+    @property
+    def grey(self) -> bool:
+        return self.pixels.startswith("gray")
 
     @property
     def grid(self) -> Fraction:
@@ -166,8 +172,7 @@ def probe(path: Path) -> VideoInfo:
         ticks, repeats = _times(file, given, lengths, base, reference)
         fps, variable = _rate(ticks, base, reference)
         origin = Fraction(file.container.start_time or 0, av.time_base)
-        # AVI counts in frames from its start: what its stamps say beside this are the delays of decoders.
-        start = Fraction(0) if file.container.format.name == "avi" else max(Fraction(0), int(ticks[0]) * base - origin)
+        start = max(Fraction(0), int(ticks[0]) * base - origin)
         turned = file.turn is not None and file.turn[0]
         width, height = next(iter(sizes))
         aspect = file.aspect()
@@ -193,6 +198,7 @@ def probe(path: Path) -> VideoInfo:
             ticks=ticks - ticks[0],
             repeats=repeats,
             lost=file.lost(given),
+            origin=origin,
             light=first.light,
             sides=file.sides(),
         )
@@ -279,11 +285,14 @@ class Reading:
         """VP8 and VP9 keep transparency in a second picture that their decoder leaves out; a tag of the stream tells of it."""
         return self.stream.metadata.get("alpha_mode") == "1"
 
-    def slots(self) -> list[int] | None:
+    def slots(self, given: list[int | None]) -> list[int] | None:
         """The times of AVI's frames, None for other containers: AVI has none but the order of its chunks, of which an empty
-        one repeats the frame before."""
+        one repeats the frame before. What libav makes of that order is taken where it rises with the frames."""
         if self.container.format.name != "avi":
             return None
+        shown = [pts for pts in given if pts is not None]
+        if len(shown) == len(given) and all(a < b for a, b in zip(shown, shown[1:], strict=False)):
+            return shown
         return sorted(dts for _, dts in self._stamps if dts is not None)
 
     def lost(self, given: list[int | None]) -> tuple[int, int]:
@@ -386,7 +395,7 @@ def _times(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The times of all frames shown, in ticks, strictly rising; and how often each decoded frame is shown."""
     count = len(given)
-    slots = file.slots()
+    slots = file.slots(given)
     if slots is not None:
         slots = slots[:count] + [slots[-1] + 1 + i for i in range(count - len(slots))] if slots else list(range(count))
         if len(set(slots)) == count:
@@ -458,13 +467,15 @@ def _grid(ticks: np.ndarray, base: Fraction) -> Fraction:
 @contextlib.contextmanager
 def _capture() -> Iterator[list[tuple[int, str, str]]]:
     """libav's messages of this thread, from errors on; else they are not told."""
-    before = av.logging.get_level()
+    before, once = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # what is wrong with two files is said of both
     try:
         with av.logging.Capture() as log:
             yield log
     finally:
         av.logging.set_level(before)
+        av.logging.set_skip_repeated(once)
 
 
 def _plain(line: str) -> str:

@@ -33,6 +33,8 @@ _MP4 = {".mp4", ".m4v"}
 _MOV = {".mp4", ".m4v", ".mov"}
 _PLAYED = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"}
 """Sound that players take from an MP4; what it holds beside these becomes AAC."""
+_LAYERS = {"mp1": "MPEG audio", "mp2": "MPEG audio", "mp3": "MPEG audio"}
+"""What an MP4 does not tell apart."""
 _TEXT = {"ass", "ssa", "srt", "subrip", "mov_text", "webvtt", "text"}
 
 
@@ -86,8 +88,8 @@ def plan(source: Path, info: VideoInfo, target: Path, how: Coding, size: tuple[i
     how = replace(how, aspect=_aspect(info, size))
     sound = tuple(Track(track.codec, None, "") if silent else _sound(source, index, track, suffix) for index, track in enumerate(info.sound))
     subtitles = tuple(_subtitles(source, index, codec, suffix) for index, codec in enumerate(info.sides.subtitles))
-    notes = list(notes_of(info))
-    if how.matrix != info.matrix and not info.rgb and how.matrix != "gbr":
+    notes = ["its transparency is left out"] if info.alpha else []
+    if how.matrix != info.matrix and not (info.rgb or info.grey) and how.matrix != "gbr":
         notes.append(f"its colours name no matrix and are read by their size as {how.matrix}, which the new video names")
     if info.rgb and how.matrix != "gbr":
         notes.append(f"RGB becomes {how.pixels} ({how.matrix}): --codec ffv1 into a .mkv keeps it")
@@ -120,8 +122,6 @@ def notes_of(info: VideoInfo) -> list[str]:
         found.append(f"{int(info.repeats.sum()) - len(info.repeats)} dropped frames repeat the frame before")
     if info.variable:
         found.append(f"its frame rate varies ({float(info.fps):.3f} per second on average): every frame keeps its own time")
-    if info.alpha:
-        found.append("its transparency is left out")
     return found
 
 
@@ -388,7 +388,7 @@ def certify(made: Plan, file: Path, target: Path) -> dict[str, Any]:
         same("the primaries", found.primaries, how.primaries)
         same("the transfer", found.transfer, how.transfer)
     same("the depth", found.depth, how.depth)
-    same("the sound", list(found.audio), made.audible)
+    same("the sound", [_LAYERS.get(name, name) for name in found.audio], [_LAYERS.get(name, name) for name in made.audible])
     same("the subtitles", list(found.sides.subtitles), made.read)
     same("the number of chapters", found.sides.chapters, info.sides.chapters)
     if target.suffix.lower() == ".mkv":
@@ -399,17 +399,18 @@ def certify(made: Plan, file: Path, target: Path) -> dict[str, Any]:
     away = Fraction(0)
     if found.frames == info.frames:
         ours, theirs = found.times(), info.times()
-        # Without sound nothing says when a picture starts but itself.
-        shift = Fraction(0) if made.audible else theirs[0] - ours[0]
-        away = max(abs(a + shift - b) for a, b in zip(ours, theirs, strict=True))
+        # A file starts where its first sound or picture does. That of converted sound may be elsewhere: then its clock tells. Without
+        # sound nothing says when a picture starts but itself.
+        shifts = [Fraction(0), found.origin] if made.audible else [theirs[0] - ours[0]]
+        away = min(max(abs(a + shift - b) for a, b in zip(ours, theirs, strict=True)) for shift in shifts)
         if away > Fraction(1, 1000) + _half_tick(found):
             wrong.append(f"a frame is {float(away) * 1000:.1f} ms from its time")
-    kept = [track for track, becomes in zip(info.sound, made.sound, strict=True) if becomes.becomes]
-    for number, (ours_, theirs_) in enumerate(zip(found.sound, kept, strict=False), start=1):
-        off = abs(ours_.start - theirs_.start)
-        # Coders of sound begin with some samples of silence, which are no sound.
-        if off > Fraction(1, 1000) + _half_tick(found) + (Fraction(3, 100) if made.sound[number - 1].becomes != "copy" else 0):
-            wrong.append(f"sound track {number} starts {float(off) * 1000:.1f} ms off")
+    tracks = [track for track, becomes in zip(info.sound, made.sound, strict=True) if becomes.becomes == "copy"]
+    if len(tracks) == len(found.sound):
+        for number, (new, old) in enumerate(zip(found.sound, tracks, strict=True), start=1):
+            off = abs(new.start - old.start)
+            if off > Fraction(1, 1000) + _half_tick(found):
+                wrong.append(f"sound track {number} starts {float(off) * 1000:.1f} ms off")
     if wrong:
         raise VSRError(
             f"{target} would not be its source in another size ({'; '.join(wrong)}) and is not left: report it, and give another container or codec."
@@ -425,7 +426,7 @@ def certify(made: Plan, file: Path, target: Path) -> dict[str, Any]:
         "sound": made.audible,
         "subtitles": made.read,
         "chapters": info.sides.chapters,
-        "on_purpose": list(made.notes),
+        "on_purpose": [*notes_of(info), *made.notes],
     }
 
 

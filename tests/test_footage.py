@@ -15,7 +15,6 @@ from pipelines.clips.footage import Writing, check_destination, open_source, wri
 from pipelines.clips.images import read_picture, write_png
 from pipelines.errors import VSRError
 
-
 PNG = Writing(lossless=True)
 
 

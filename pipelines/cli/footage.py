@@ -108,14 +108,18 @@ def restore(
         str | None, typer.Option(help="What the colours of a stream are coded by, bt601 or bt709; bt601 by default.")
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help="What a video is coded by: h264, hevc, av1, ffv1 or prores; h264, or hevc for more than 8 bits.")
+        str | None,
+        typer.Option(help="What a video is coded by: h264, hevc, av1, ffv1 or prores; h264, or hevc for more than 8 bits."),
     ] = None,
     crf: Annotated[int | None, typer.Option(help="Its constant rate factor; less is finer and larger.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second of a video that is made of frames, e.g. 24 or 30000/1001.")] = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Frames per second of a video that is made of frames, e.g. 24 or 30000/1001.")
+    ] = None,
     no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave sound out.")] = False,
     no_alpha: Annotated[bool, typer.Option("--no-alpha", help="Leave transparency out, which is else an error.")] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write what the videos were held against, and what is other on purpose.")
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write what the videos were held against, and what is other on purpose."),
     ] = None,
 ) -> None:
     """Super-resolve footage. A video stays a video, and nothing of it changes but its frames; frames stay PNG frames.

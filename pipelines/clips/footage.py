@@ -111,7 +111,9 @@ def open_source(path: Path, failures: dict[str, str] | None = None, reading: Rea
         raise VSRError(f"{path} has neither frames nor videos nor folders of frames: give another path.")
     numbered = [name for name in images if name.rpartition(".")[0][-1:].isdigit()]
     if numbered and (videos or folders):
-        raise VSRError(f"{path} has frames, as {numbered[0]}, beside videos or folders: give a folder that holds one or the other.")
+        raise VSRError(
+            f"{path} has frames, as {numbered[0]}, beside videos or folders: give a folder that holds one or the other."
+        )
     if images and not (videos or folders):
         name = path.resolve().name
         return {name: _frames(name, path, True)}

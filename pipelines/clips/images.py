@@ -94,7 +94,7 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
         shown: Image.Image = ImageOps.exif_transpose(picture) or picture
         if shown.mode in _ALPHA or "transparency" in shown.info:
             shown = shown.convert("RGBA")
-            if shown.getextrema()[3] != (255, 255):
+            if shown.getchannel("A").getextrema() != (255, 255):
                 raise _transparent(name)
         elif shown.mode not in _EXACT:
             raise _deep(name) if shown.mode.startswith(("I", "F")) else _other(name, shown.mode)

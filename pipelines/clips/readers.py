@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pipelines import params
 from pipelines.clips import parallax, places, video
 from pipelines.clips.images import picture_size

@@ -116,9 +116,12 @@ def in_passes(
         first += unwanted - dropped
         if first < last:
             names = [f"restored frame {given + count - index}" for index in range(last - first, 0, -1)]
+            restored: Iterator[np.ndarray]
             if tile is None:
                 deep = seen[0][0].dtype == np.uint16
-                restored = (_finished(frame, name, deep) for frame, name in zip(run.restored(seen, first, last, size), names, strict=True))
+                restored = (
+                    _finished(frame, name, deep) for frame, name in zip(run.restored(seen, first, last, size), names, strict=True)
+                )
             else:
                 restored = _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
             yield from islice(restored, dropped, None)

@@ -167,9 +167,9 @@ def fault_of(names: Sequence[str]) -> str | None:
     step = min(steps)
     if 0 not in steps and max(steps) - step == 1 and step > 1:  # times, rounded to a unit
         return None
-    for index, found in enumerate(steps):
-        if found == 0:
+    for index, gone in enumerate(steps):
+        if gone == 0:
             return f"has {names[index]} and {names[index + 1]}, the same number"
-        if step and found != step:
+        if step and gone != step:
             return f"lacks frame {numbers[index] + step}, after {names[index]}"
     return None

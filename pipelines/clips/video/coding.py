@@ -13,8 +13,8 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
-from pipelines.clips.video.frames import PixelFormat, check_size, checked_frames, counted, pipe, rational, raw, reading, yuv
 from pipelines.clips.video.facts import packet_sizes
+from pipelines.clips.video.frames import PixelFormat, check_size, checked_frames, counted, pipe, rational, raw, reading, yuv
 from pipelines.clips.video.process import Encoder, arguments_of, check_encoder, feed, find_binary, version
 from pipelines.errors import VSRError
 

@@ -122,7 +122,9 @@ def coding(target: Path, info: VideoInfo | None = None, codec: str | None = None
             f"{target} cannot be written: name it with one of {', '.join(sorted(WRITABLE))}, or give a folder for PNG frames."
         )
     if suffix not in found.suffixes:
-        raise VSRError(f"{target} cannot hold {name}: name it with one of {', '.join(sorted(found.suffixes))}, or choose another --codec.")
+        raise VSRError(
+            f"{target} cannot hold {name}: name it with one of {', '.join(sorted(found.suffixes))}, or choose another --codec."
+        )
     if crf is not None and (found.crf is None or not 0 <= crf <= found.crf[1]):
         has = "none" if found.crf is None else f"0 to {found.crf[1]}"
         raise VSRError(f"--crf is {crf}, and {name} has {has}: leave it out or give another.")
@@ -136,7 +138,11 @@ def coding(target: Path, info: VideoInfo | None = None, codec: str | None = None
 
 
 def encode(
-    frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, how: Coding = FRAMES, preset: Literal["veryfast"] | None = None
+    frames: Iterable[np.ndarray],
+    path: Path,
+    fps: Fraction | float,
+    how: Coding = FRAMES,
+    preset: Literal["veryfast"] | None = None,
 ) -> None:
     """Write a video of frames alone.
 
@@ -170,9 +176,7 @@ def encode(
         partial.unlink(missing_ok=True)
 
 
-def encode_part(
-    frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, how: Coding, called: str, **more: Any
-) -> int:
+def encode_part(frames: Iterable[np.ndarray], path: Path, fps: Fraction | float, how: Coding, called: str, **more: Any) -> int:
     """Write a video of frames alone to a path, which stays where it fails; how many frames it has. Arguments as of `encode`;
     `called` is the file's name in errors."""
     codec = CODECS[how.codec]
@@ -215,7 +219,9 @@ def _light(how: Coding) -> tuple[str, str] | None:
         if display is not None:
             x, y = 50000, 10000
             red, green, blue, white = (tuple(round(value * x) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
-            points = "".join(f"{name}({a},{b})" for name, (a, b) in zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True))
+            points = "".join(
+                f"{name}({a},{b})" for name, (a, b) in zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
+            )
             name = "master-display" if how.codec == "hevc" else "mastering-display"
             found.append(f"{name}={points}L({round(display[9] * y)},{round(display[8] * y)})")
         if content is not None:
@@ -223,8 +229,11 @@ def _light(how: Coding) -> tuple[str, str] | None:
         return key, join.join(found)
     if how.codec == "av1":
         if display is not None:
-            red, green, blue, white = (tuple(float(value) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
-            points = "".join(f"{name}({a:.5f},{b:.5f})" for name, (a, b) in zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True))
+            first, second, third, fourth = (tuple(float(value) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
+            points = "".join(
+                f"{name}({a:.5f},{b:.5f})"
+                for name, (a, b) in zip(("G", "B", "R", "WP"), (second, third, first, fourth), strict=True)
+            )
             found.append(f"mastering-display={points}L({float(display[9]):.4f},{float(display[8]):.4f})")
         if content is not None:
             found.append(f"content-light={content[0]},{content[1]}")

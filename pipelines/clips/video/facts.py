@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -30,7 +30,17 @@ PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240
 TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
              11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
              17: "smpte428", 18: "arib-std-b67"}  # fmt: skip
-MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc", 10: "bt2020c"}
+MATRICES = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+}
 RANGES = {1: "tv", 2: "pc"}
 
 HD = 720
@@ -167,7 +177,7 @@ def probe(path: Path) -> VideoInfo:
             raise damaged(path, "none of its frames can be decoded")
         if file.hidden_alpha():
             opaque = False
-        base = Fraction(file.stream.time_base)
+        base = Fraction(file.stream.time_base or 1)
         reference = file.stream.guessed_rate or file.stream.average_rate
         ticks, repeats = _times(file, given, lengths, base, reference)
         fps, variable = _rate(ticks, base, reference)
@@ -222,7 +232,9 @@ class Reading:
     def __enter__(self) -> Reading:
         self._log = self._stack.enter_context(_capture())
         try:
-            self.container = self._stack.enter_context(av.open(url(self.path), format=_format(self.path), metadata_errors="replace"))
+            self.container = self._stack.enter_context(
+                av.open(url(self.path), format=_format(self.path), metadata_errors="replace")
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             self._stack.close()
             raise damaged(self.path, _reason(error, self._log)) from error
@@ -316,13 +328,15 @@ class Reading:
                 codec, decodable = stream.codec_context.codec.canonical_name, True
             except (AttributeError, ValueError):  # PyAV has no codec context where ffmpeg has no decoder
                 codec, decodable = "unknown", False
-            start = Fraction(0) if stream.start_time is None else stream.start_time * stream.time_base - origin
+            start = Fraction(0) if stream.start_time is None else stream.start_time * Fraction(stream.time_base or 0) - origin
             tracks.append(Sound(codec, decodable, start))
         return tuple(tracks)
 
     def sides(self) -> Sides:
         streams = self.container.streams
-        names = tuple(stream.codec_context.codec.canonical_name if stream.codec_context else "unknown" for stream in streams.subtitles)
+        names = tuple(
+            stream.codec_context.codec.canonical_name if stream.codec_context else "unknown" for stream in streams.subtitles
+        )
         attached = sum(1 for stream in streams if stream.type == "attachment")
         tags = {key.lower(): value for key, value in self.container.metadata.items()}
         kept = tuple(sorted((key, tags[key]) for key in ("title", "artist", "comment", "creation_time", "date") if tags.get(key)))
@@ -348,9 +362,14 @@ class _Look:
 _FIELDS = {"tt", "bb", "tb", "bt"}
 
 
+def _side_data(frame: av.VideoFrame) -> Iterator[Any]:
+    """What stands beside a frame's pixels, with its `type`, as bytes."""
+    return iter(cast(Any, frame.side_data))
+
+
 def _light(frame: av.VideoFrame) -> Light:
     display = content = None
-    for data in frame.side_data:
+    for data in _side_data(frame):
         if data.type == SideData.MASTERING_DISPLAY_METADATA:
             numbers = struct.unpack("20i2i", bytes(data)[:88])
             if all(numbers[1:20:2]) and all(numbers[20:]):
@@ -363,7 +382,7 @@ def _light(frame: av.VideoFrame) -> Light:
 def _turn(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """See `Reading.turn`: from the display matrix (ISO/IEC 14496-12, 8.3.2), x' = a x + c y, y' = b x + d y, as far as it is of
     quarter turns and mirrors."""
-    for data in frame.side_data:
+    for data in _side_data(frame):
         if data.type == SideData.DISPLAYMATRIX:
             a, b, _, c, d = struct.unpack("5i", bytes(data)[:20])
             transposed = abs(b) > abs(a)
@@ -457,7 +476,10 @@ def _grid(ticks: np.ndarray, base: Fraction) -> Fraction:
         # The shortest step is rounded like all others: let the whole length say what it is.
         step = since[-1] / max(1, round(since[-1] / step))
         if np.abs(since / step - np.round(since / step)).max() * step < 1.5e-3:
-            return min((Fraction(round(1 / step)), Fraction(round(1.001 / step) * 1000, 1001)), key=lambda rate: abs(float(rate) - 1 / step))
+            return min(
+                (Fraction(round(1 / step)), Fraction(round(1.001 / step) * 1000, 1001)),
+                key=lambda rate: abs(float(rate) - 1 / step),
+            )
     return Fraction(max(1, round(1 / shortest)))
 
 

@@ -21,9 +21,9 @@ import av
 import ffmpeg
 import numpy as np
 
-from pipelines.clips.video.encoding import CODECS, Coding, codec_name, encode_part
+from pipelines.clips.video.encoding import Coding, codec_name, encode_part
 from pipelines.clips.video.facts import VideoInfo, probe
-from pipelines.clips.video.process import arguments_of, capture, damaged, find_binary, reason_of, url
+from pipelines.clips.video.process import capture, damaged, find_binary, reason_of, url
 from pipelines.errors import VSRError
 
 PART = 240
@@ -86,7 +86,9 @@ def plan(source: Path, info: VideoInfo, target: Path, how: Coding, size: tuple[i
     how.check_size(size, f"{target.name} ({codec_name(how.codec)})")
     suffix = target.suffix.lower()
     how = replace(how, aspect=_aspect(info, size))
-    sound = tuple(Track(track.codec, None, "") if silent else _sound(source, index, track, suffix) for index, track in enumerate(info.sound))
+    sound = tuple(
+        Track(track.codec, None, "") if silent else _sound(source, index, track, suffix) for index, track in enumerate(info.sound)
+    )
     subtitles = tuple(_subtitles(source, index, codec, suffix) for index, codec in enumerate(info.sides.subtitles))
     notes = ["its transparency is left out"] if info.alpha else []
     if how.matrix != info.matrix and not (info.rgb or info.grey) and how.matrix != "gbr":
@@ -115,7 +117,9 @@ def notes_of(info: VideoInfo) -> list[str]:
     found = []
     start, end = info.lost
     if start:
-        found.append(f"{start} frames at its start cannot be decoded (the recording begins within a group of pictures) and are left out")
+        found.append(
+            f"{start} frames at its start cannot be decoded (the recording begins within a group of pictures) and are left out"
+        )
     if end:
         found.append(f"{end} frames at its end cannot be decoded (the recording was cut) and are left out")
     if info.repeats is not None:
@@ -249,7 +253,7 @@ def _join(parts: Sequence[Path], picture: Path, made: Plan) -> None:
     ranks: list[int] = []  # of every packet's frame, among all in the order shown
     for part in parts:
         with av.open(url(part)) as file:
-            shown = [packet.pts for packet in file.demux(file.streams.video[0]) if packet.size]
+            shown = [packet.pts or 0 for packet in file.demux(file.streams.video[0]) if packet.size]
         order, before = {pts: rank for rank, pts in enumerate(sorted(shown))}, len(ranks)
         ranks += [before + order[pts] for pts in shown]
     if len(ranks) != len(ticks):
@@ -314,7 +318,9 @@ def _copies(source: Path, stream: str, suffix: str) -> bool:
     """Whether a container holds a track as it is: tried with its first second."""
     form = "matroska" if suffix == ".mkv" else "mov"
     track = ffmpeg.input(url(source), protocol_whitelist="file,pipe", t=1)[stream]
-    output = ffmpeg.output(track, "pipe:", format=form, c="copy", **({} if form == "matroska" else {"movflags": "+frag_keyframe+empty_moov"}))
+    output = ffmpeg.output(
+        track, "pipe:", format=form, c="copy", **({} if form == "matroska" else {"movflags": "+frag_keyframe+empty_moov"})
+    )
     return capture([find_binary(), "-hide_banner", "-v", "error", "-y", *output.get_args()]).returncode == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -49,6 +49,23 @@ CODECS: dict[str, Codec] = {
     "prores": Codec("prores_ks", {"profile:v": 3, "vendor": "apl0"}, ("yuv422p10le", "yuv422p10le"), frozenset({".mov", ".mkv"})),
 }  # fmt: skip
 """`ffv1` keeps the restored pixels as they are, in RGB."""
+
+
+def _units(per: int) -> Callable[[Fraction], str]:
+    return lambda value: str(round(value * per))
+
+
+def _decimal(value: Fraction) -> str:
+    return f"{float(value):.5f}"
+
+
+HDR = {
+    "h264": ("x264-params", "mastering-display", "cll", _units(50000), _units(10000)),
+    "hevc": ("x265-params", "master-display", "max-cll", _units(50000), _units(10000)),
+    "av1": ("svtav1-params", "mastering-display", "content-light", _decimal, _decimal),
+}
+"""How encoders take HDR's metadata: their option, its names of the mastering display and of the content's light levels, and how
+coordinates and luminances are written."""
 
 WRITABLE = frozenset().union(*(codec.suffixes for codec in CODECS.values()))
 """Suffixes of the containers that are written."""
@@ -209,33 +226,16 @@ def codec_name(name: str) -> str:
 
 
 def _light(how: Coding) -> tuple[str, str] | None:
-    """HDR's metadata as an encoder's option and its value."""
+    """HDR's metadata as an encoder's option and its value; None where there is none, or the codec holds none."""
     display, content = how.light.display, how.light.content
-    if display is None and content is None:
+    if how.codec not in HDR or (display is None and content is None):
         return None
+    option, of_display, of_content, point, luminance = HDR[how.codec]
     found = []
-    if how.codec in ("hevc", "h264"):
-        key, join = ("x265-params", ":") if how.codec == "hevc" else ("x264-params", ":")
-        if display is not None:
-            x, y = 50000, 10000
-            red, green, blue, white = (tuple(round(value * x) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
-            points = "".join(
-                f"{name}({a},{b})" for name, (a, b) in zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
-            )
-            name = "master-display" if how.codec == "hevc" else "mastering-display"
-            found.append(f"{name}={points}L({round(display[9] * y)},{round(display[8] * y)})")
-        if content is not None:
-            found.append(f"{'max-cll' if how.codec == 'hevc' else 'cll'}={content[0]},{content[1]}")
-        return key, join.join(found)
-    if how.codec == "av1":
-        if display is not None:
-            first, second, third, fourth = (tuple(float(value) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
-            points = "".join(
-                f"{name}({a:.5f},{b:.5f})"
-                for name, (a, b) in zip(("G", "B", "R", "WP"), (second, third, first, fourth), strict=True)
-            )
-            found.append(f"mastering-display={points}L({float(display[9]):.4f},{float(display[8]):.4f})")
-        if content is not None:
-            found.append(f"content-light={content[0]},{content[1]}")
-        return "svtav1-params", ":".join(found)
-    return None
+    if display is not None:
+        red, green, blue, white = (tuple(point(value) for value in display[i : i + 2]) for i in (0, 2, 4, 6))
+        points = "".join(f"{name}({x},{y})" for name, (x, y) in (("G", green), ("B", blue), ("R", red), ("WP", white)))
+        found.append(f"{of_display}={points}L({luminance(display[9])},{luminance(display[8])})")
+    if content is not None:
+        found.append(f"{of_content}={content[0]},{content[1]}")
+    return option, ":".join(found)

@@ -21,8 +21,8 @@ import av
 import ffmpeg
 import numpy as np
 
-from pipelines.clips.video.encoding import Coding, codec_name, encode_part
-from pipelines.clips.video.facts import VideoInfo, probe
+from pipelines.clips.video.encoding import HDR, Coding, codec_name, encode_part
+from pipelines.clips.video.facts import Light, Sound, VideoInfo, probe
 from pipelines.clips.video.process import capture, damaged, find_binary, reason_of, url
 from pipelines.errors import VSRError
 
@@ -99,6 +99,8 @@ def plan(source: Path, info: VideoInfo, target: Path, how: Coding, size: tuple[i
         notes.append(f"chroma of {info.pixels} becomes {how.pixels}: --codec ffv1 into a .mkv keeps it")
     if info.depth > how.depth:
         notes.append(f"{info.depth} bits per colour become {how.depth}")
+    if info.light != Light() and how.codec not in HDR:
+        notes.append(f"{codec_name(how.codec)} holds no mastering display and light levels of HDR: they are left out")
     if how.aspect != info.pixel_aspect:
         notes.append(f"pixels of {info.pixel_aspect} become {how.aspect}, so that the picture keeps its shape")
     for kind, tracks in (("sound track", sound), ("subtitles", subtitles)):
@@ -268,7 +270,7 @@ def _join(parts: Sequence[Path], picture: Path, made: Plan) -> None:
             with av.open(url(part)) as file:
                 source = file.streams.video[0]
                 if stream is None:
-                    stream = out.add_stream_from_template(source)
+                    stream = out.add_stream_from_template(source, opaque=True)  # no coder is needed
                     stream.time_base = Fraction(1, scale)
                     stream.metadata.clear()
                 for packet in file.demux(source):
@@ -295,7 +297,7 @@ def _aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction:
     return (info.pixel_aspect * down / across).limit_denominator(1000)
 
 
-def _sound(source: Path, index: int, track: Any, suffix: str) -> Track:
+def _sound(source: Path, index: int, track: Sound, suffix: str) -> Track:
     held = track.codec in _PLAYED if suffix in _MP4 else _copies(source, f"a:{index}", suffix)
     if held:
         return Track(track.codec, "copy")
@@ -394,6 +396,11 @@ def certify(made: Plan, file: Path, target: Path) -> dict[str, Any]:
         same("the primaries", found.primaries, how.primaries)
         same("the transfer", found.transfer, how.transfer)
     same("the depth", found.depth, how.depth)
+    if how.codec in HDR:
+        same("the content's light level", found.light.content, info.light.content)
+        shown, wanted = (light.display or () for light in (found.light, info.light))
+        if len(shown) != len(wanted) or any(abs(a - b) > Fraction(1, 5000) for a, b in zip(shown, wanted, strict=True)):
+            wrong.append("the mastering display is another")
     same("the sound", [_LAYERS.get(name, name) for name in found.audio], [_LAYERS.get(name, name) for name in made.audible])
     same("the subtitles", list(found.sides.subtitles), made.read)
     same("the number of chapters", found.sides.chapters, info.sides.chapters)

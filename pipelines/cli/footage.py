@@ -135,7 +135,7 @@ def restore(
 
     from pipelines.clips import footage
     from pipelines.evaluation import protocols
-    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring import scenes
     from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
@@ -151,6 +151,8 @@ def restore(
     passed, dropped = window or 30, 5 if overlap is None else overlap
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
+    if cuts not in ("auto", "off"):
+        raise unknown("--cuts", cuts, ("auto", "off"))
     if live.asked(source, destination, raw, matrix):
         if (tile, prior, protocol) != (None, None, None):
             raise VSRError("a stream is restored in whole frames and without priors: leave --tile, --prior and --protocol out.")
@@ -171,12 +173,19 @@ def restore(
 
     def work(clip: footage.Footage, progress: Progress) -> None:
         frames_of_pass, dropped_frames = (passed, dropped) if protocol is None else (max(clip.count, 1), 0)
+        divided = cuts == "auto" and protocol is None and scenes.looks_around(network)
+        found = scenes.cuts(clip.frames()) if divided else []
+        if found:
+            progress.note(
+                f"{clip.path.name}: {len(found)} cuts, before frames {', '.join(map(str, found))}: nothing is carried over them."
+            )
 
         def frames(first: int) -> Iterator[Any]:
             seen, priors = guided(clip)
-            restored = restore_frames(
+            restored = scenes.restore_scenes(
                 network,
                 seen,
+                found,
                 window=frames_of_pass,
                 overlap=dropped_frames,
                 mirrored=mirrored,
@@ -191,9 +200,10 @@ def restore(
             yield from progress.counted(restored)
 
         try:
-            _, reports[clip.name] = footage.write_like(
-                destination, clip, frames, None, writing, restored_size(clip), identity, progress.note
+            _, made = footage.write_like(
+                destination, clip, frames, None, writing, restored_size(clip), {**identity, "cuts": found}, progress.note
             )
+            reports[clip.name] = {**made, "cuts": found}
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(

@@ -172,7 +172,8 @@ def remake(
         report = certify(made, partial, target)
         os.replace(partial, target)
     except BaseException as error:
-        if isinstance(error, VSRError) or not any(part.exists() for part in expected):
+        useless = isinstance(error, VSRError) and "disk is full" not in str(error)  # made again, it would be the same
+        if useless or not any(part.exists() for part in expected):
             shutil.rmtree(work, ignore_errors=True)
         else:
             for file in work.iterdir():

@@ -117,6 +117,9 @@ def restore(
     ] = None,
     no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave sound out.")] = False,
     no_alpha: Annotated[bool, typer.Option("--no-alpha", help="Leave transparency out, which is else an error.")] = False,
+    cuts: Annotated[
+        str, typer.Option(help="auto: scenes are restored one by one, nothing is carried over a cut; off: the clip is one scene.")
+    ] = "auto",
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.json", help="Write what the videos were held against, and what is other on purpose."),

@@ -51,12 +51,12 @@ def cuts_of(signatures: Sequence[np.ndarray]) -> list[int]:
     cells = np.stack(signatures)
     steps = np.abs(np.diff(cells, axis=0)).mean(axis=(1, 2, 3))  # of frame t + 1 from t
     found = []
-    for index in np.flatnonzero(steps > LEAST):
+    for index in map(int, np.flatnonzero(steps > LEAST)):
         around = np.concatenate([steps[max(0, index - AROUND) : index], steps[index + 1 : index + 1 + AROUND]])
         before, after = max(0, index - 1), min(index + 2, len(cells) - 1)
         lasting = min(np.abs(cells[after] - cells[index]).mean(), np.abs(cells[index + 1] - cells[before]).mean())
         if lasting > steps[index] / 2 and steps[index] > TIMES * (np.median(around) if len(around) else 0):
-            found.append(int(index) + 1)
+            found.append(index + 1)
     return found
 
 

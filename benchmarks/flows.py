@@ -19,7 +19,8 @@ from models.parts.resize import imresize
 from models.parts.warp import flow_warp
 from pipelines import params, weights
 from pipelines.clips import parallax
-from pipelines.clips.readers import read_frames
+from pipelines.clips.images import read_picture
+from pipelines.clips.readers import frame_files
 from pipelines.clips.store import ClipAttributes, ClipWriter, Frame, Store, assemble
 from pipelines.errors import VSRError
 from pipelines.metrics import luma
@@ -88,7 +89,10 @@ def _real(root: Path, raft: bool) -> None:
     if not all((folder / clip).is_dir() for clip in CLIPS):
         print(f"  skipped: set VSR_DATA to a folder with Vid4/GT of {' and '.join(CLIPS)}")
         return
-    hr = _store(root / "hr", {clip: ({"rgb": frame} for frame in islice(read_frames(folder / clip), FRAMES)) for clip in CLIPS})
+    hr = _store(
+        root / "hr",
+        {clip: ({"rgb": frame} for frame in islice(map(read_picture, frame_files(folder / clip)), FRAMES)) for clip in CLIPS},
+    )
     lr = _reduced(root / "lr", hr)
     table: dict[str, dict[str, float]] = {}
     for size, frames, dis, rafts in (("LR", lr, DIS_LR, RAFT_LR), ("HR", hr, DIS, RAFT)):

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
-from pipelines.atomic import atomic_folder
+from pipelines.atomic import atomic_folder, file_name
 from pipelines.errors import VSRError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def samples(folder: Path) -> dict[str, Path]:
 
 def sample(folder: Path, clip: str) -> Path:
     """Where in a result's folder the pictures of a clip are."""
-    return folder / SAMPLES / urllib.parse.quote(clip, safe=" ()")
+    return folder / SAMPLES / file_name(clip)
 
 
 def write(folder: Path, result: Result, values: Iterable[FrameValue], pictures: Mapping[str, Mapping[str, bytes]]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines import metrics, results
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.params import Params, Suite
 from pipelines.results import Cell, Cost, Result, Timing
 from pipelines.runtime import tracking
@@ -96,7 +96,7 @@ def scores(stage: Stage, result: Result, folder: Path, params: Params) -> None:
     )
     run.metrics(0, _values(result))
     shown = list(results.samples(folder).values())[:_CLIPS]
-    run.images(0, {f"{corpus}/{clip.name}/{name}": read_png(clip / f"{name}.png") for clip in shown for name in _SAMPLES})
+    run.images(0, {f"{corpus}/{clip.name}/{name}": read_picture(clip / f"{name}.png") for clip in shown for name in _SAMPLES})
     table = stage.work / "clips.csv"
     _clips(result).to_csv(table, index=False)
     run.artifact(table)

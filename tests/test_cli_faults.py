@@ -84,16 +84,16 @@ def _transparent(tmp: Path) -> Path:
 
 FOOTAGE = [
     (_missing, "nowhere does not exist: give a video"),
-    (_empty, "empty has neither PNG frames nor videos nor folders"),
-    (_folder_of_empty, "empty has no PNG frames"),
+    (_empty, "empty has neither frames nor videos nor folders"),
+    (_folder_of_empty, "empty has no frames, PNG or other pictures"),
     (_cut_png, r"001\.png is damaged or cut short"),
     (_cut_mp4, r"cut\.mp4 is damaged or cut short"),
     (_text_mp4, r"film\.mp4 is damaged or cut short"),
     (_text_file, r"notes\.txt is not a video file by its name"),
     (_sizes, r"003\.png is 40x40 but 000\.png is 64x48"),
     (_gap, r"frames lacks frame 2, after 001\.png"),
-    (_mixed, "frames has PNG frames beside videos or folders"),
-    (_deep, "more has no PNG frames"),
+    (_mixed, "frames has frames, as 000.png, beside videos or folders"),
+    (_deep, "more has no frames, PNG or other pictures"),
     (_transparent, r"001\.png has transparency"),
 ]
 

@@ -17,7 +17,7 @@ import torch
 
 from pipelines import params
 from pipelines.clips import parallax, video
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.degradations import codec
 from pipelines.degradations.resize import bicubic
 from pipelines.errors import VSRError
@@ -145,7 +145,7 @@ def test_rate_and_fidelity_fall_with_the_factor_on_vid4(shared_data: Path, clip:
     files = sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))
     if not files:
         pytest.skip(f"needs {clip} of Vid4")
-    falls(CRF25, "crf", (15, 25, 35), reduced(map(read_png, files)))
+    falls(CRF25, "crf", (15, 25, 35), reduced(map(read_picture, files)))
 
 
 @pytest.mark.parametrize("step", [{**CRF25, "crf": None, "fps": 1.0}, MPEG4])

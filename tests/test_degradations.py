@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import params
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.degradations import recipes
 from pipelines.degradations.draw import crop_size, scale_of
 from pipelines.degradations.resize import lr_size
@@ -110,7 +110,7 @@ def test_ties_round_away_from_zero() -> None:
 
 def test_bicubic_on_real_frames(shared_data: Path) -> None:
     for clip in ("calendar", "walk"):
-        frame = read_png(shared_data / f"Vid4/GT/{clip}/00000007.png")
+        frame = read_picture(shared_data / f"Vid4/GT/{clip}/00000007.png")
         exact = reference(frame, 4.0)
         assert (bicubic(frame, 4.0) == np.clip(np.floor(exact + 0.5), 0, 255)).all()
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate, gaussian_filter, map_coordinates, spline_filter
 
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.degradations import filtering, kernels
 from pipelines.errors import VSRError
 
@@ -211,7 +211,7 @@ def test_registered_to_hr_within_a_fiftieth_of_a_pixel(name: str) -> None:
 
 @pytest.mark.parametrize("clip", ["calendar", "walk"])
 def test_registered_to_real_footage(clip: str, shared_data: Path) -> None:
-    plane = read_png(sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))[5])[..., 1].astype(np.float64)
+    plane = read_picture(sorted((shared_data / "Vid4/GT" / clip).glob("*.png"))[5])[..., 1].astype(np.float64)
     for name in ("duf", "basicvsr", "anisotropic"):
         lr = eight_bit_lr(name, plane)
         assert lr.shape == (plane.shape[0] // 4, plane.shape[1] // 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +11,11 @@ import pytest
 
 from pipelines.clips import footage as module
 from pipelines.clips import video
-from pipelines.clips.footage import check_destination, open_source, write_like
-from pipelines.clips.images import read_png, write_png
+from pipelines.clips.footage import Writing, check_destination, open_source, write_like
+from pipelines.clips.images import read_picture, write_png
 from pipelines.errors import VSRError
+
+PNG = Writing(lossless=True)
 
 
 def drift(count: int = 5, height: int = 32, width: int = 48) -> list[np.ndarray]:
@@ -50,10 +51,10 @@ def test_a_clip_alone(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_frames_keep_their_names(many: Path, tmp_path: Path) -> None:
     photos = open_source(many / "photos")["photos"]
-    written = write_like(tmp_path / "new/out", photos, (frame[::2, ::2] for frame in photos.frames()))
+    written, _ = write_like(tmp_path / "new/out", photos, (frame[::2, ::2] for frame in photos.frames()))
     assert written == tmp_path / "new/out"
     assert sorted(path.name for path in written.iterdir()) == ["im10.png", "im8.png", "im9.png"]
-    assert (read_png(written / "im10.png") == drift(3)[2][::2, ::2]).all()
+    assert (read_picture(written / "im10.png") == drift(3)[2][::2, ::2]).all()
 
 
 def test_folders_and_videos_keep_their_kind(many: Path, tmp_path: Path) -> None:
@@ -71,16 +72,16 @@ def test_folders_and_videos_keep_their_kind(many: Path, tmp_path: Path) -> None:
 def test_lossless_means_png(many: Path, tmp_path: Path) -> None:
     film = open_source(many / "film.mkv")["film"]
     frames = list(film.frames())
-    write_like(tmp_path / "out", film, frames, lossless=True)
+    write_like(tmp_path / "out", film, frames, writing=PNG)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i:08d}.png" for i in range(5)]
-    assert (read_png(tmp_path / "out/00000004.png") == frames[4]).all()
-    write_like(tmp_path / "named.mp4", film, frames, lossless=True)
+    assert (read_picture(tmp_path / "out/00000004.png") == frames[4]).all()
+    write_like(tmp_path / "named.mp4", film, frames, writing=PNG)
     assert video.probe(tmp_path / "named.mp4").frames == 5
 
 
 def test_a_video_into_a_folder_stays_a_video(many: Path, tmp_path: Path) -> None:
     film = open_source(many / "film.mkv")["film"]
-    assert write_like(tmp_path / "out", film, film.frames()) == tmp_path / "out/film.mkv"
+    assert write_like(tmp_path / "out", film, film.frames())[0] == tmp_path / "out/film.mkv"
 
 
 def test_frames_into_a_named_video(many: Path, tmp_path: Path) -> None:
@@ -139,9 +140,9 @@ def test_bad_sources(many: Path, tmp_path: Path) -> None:
     fault(tmp_path / "empty", "empty has neither")
     (many / "notes.txt").write_text("x")
     fault(many / "notes.txt", "not a video file by its name")
-    write_png(many / "stray.png", drift()[0])
-    fault(many, "PNG frames beside videos or folders")
-    (many / "stray.png").unlink()
+    write_png(many / "stray1.png", drift()[0])
+    fault(many, "stray1.png, beside videos or folders")
+    (many / "stray1.png").unlink()
     data = (many / "film.mkv").read_bytes()
     (many / "film.mkv").write_bytes(data[: len(data) // 2])
     fault(many, r"film\.mkv is damaged or cut short")
@@ -150,29 +151,10 @@ def test_bad_sources(many: Path, tmp_path: Path) -> None:
     fault(many, r"im9\.png is 20x20 but im8\.png is 48x32")
 
 
-def test_variable_rate_is_said(
-    many: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = video.probe
-
-    def varying(path: Path) -> video.VideoInfo:
-        info = real(path)
-        return video.VideoInfo(**{**info.__dict__, "variable": True})
-
-    monkeypatch.setattr(video, "probe", varying)
-    with caplog.at_level(logging.WARNING):
-        open_source(many / "film.mkv")
-    assert "variable frame rate" in caplog.text
-    clips = open_source(many / "film.mkv")
-    check_destination(tmp_path / "frames", clips, lossless=True)
-    with pytest.raises(VSRError, match=r"film\.mkv has a variable frame rate.*resample it"):
-        check_destination(tmp_path / "out.mp4", clips)
-
-
 def test_sound_goes_along(tmp_path: Path, shared_data: Path) -> None:
     source = open_source(shared_data / "video/01_dog.mp4")["01_dog"]
     assert source.has_audio
     few = (frame for _, frame in zip(range(6), source.frames(), strict=False))
-    write_like(tmp_path / "out.mp4", source, (frame[::4, ::4] for frame in few))
+    write_like(tmp_path / "out.mp4", source, (frame[::4, ::4] for frame in few), range(6))
     out = open_source(tmp_path / "out.mp4")["out"]
     assert out.has_audio and out.fps == source.fps and out.size == (180, 320)

@@ -14,7 +14,7 @@ from test_models import State, as_arrays, convolve, stretch
 import models
 from models import Network
 from pipelines import params
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.metrics import luma, psnr
 from pipelines.restoring.cost import cost
@@ -239,7 +239,7 @@ def test_released_parameters(file: str, shared_weights: Path, shared_data: Path,
     stored = torch.load(path, map_location="cpu", weights_only=True)["params"]
     assert network.state_dict().keys() == stored.keys()
     assert all(torch.equal(network.state_dict()[key], value) for key, value in stored.items())
-    truth = read_png(frame)[:240, :320]
+    truth = read_picture(frame)[:240, :320]
     lr = to_tensor(to_frame(models.create("bicubic", scale=0.25)(to_tensor(truth))))
     bicubic = models.create("bicubic")
     found = {}

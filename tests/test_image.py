@@ -19,7 +19,7 @@ from torch.nn import functional as F
 import models
 from models import Network
 from pipelines import networks
-from pipelines.clips.images import read_png, write_png
+from pipelines.clips.images import read_picture, write_png
 from pipelines.errors import VSRError
 from pipelines.restoring.cost import cost
 from pipelines.training import product
@@ -125,7 +125,7 @@ def test_footage_is_restored_with_a_file(vsr: Callable[..., Done], tmp_path: Pat
         write_png(tmp_path / f"lr/{index}.png", frame)
     done = vsr("restore", tmp_path / "lr", tmp_path / "sr", "--weights", path, "--device", "cpu")
     assert done.code == 0, done.err
-    restored = [read_png(file) for file in sorted((tmp_path / "sr").iterdir())]
+    restored = [read_picture(file) for file in sorted((tmp_path / "sr").iterdir())]
     assert [frame.shape for frame in restored] == [(24, 32, 3)] * 3
     done = vsr("restore", tmp_path / "lr", tmp_path / "no", "--method", "image")
     assert done.code == 1 and "image has to be trained: give its parameters with --weights FILE" in done.err

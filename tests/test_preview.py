@@ -18,7 +18,7 @@ from skimage import data
 
 from models.parts.resize import imresize
 from pipelines.cli import preview
-from pipelines.clips.images import read_png, write_png
+from pipelines.clips.images import read_picture, write_png
 
 TILE, GAP, MARGIN = preview.TILE, preview.GAP, preview.MARGIN
 
@@ -185,7 +185,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_png(tmp_path / name, preview.sheet(frames, "naïve_x4: “clip”"))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert read_png(tmp_path / "a.png").shape[2] == 3
+    assert read_picture(tmp_path / "a.png").shape[2] == 3
     assert all((frame == kept).all() for (_, frame), kept in zip(frames, before, strict=True))
 
 

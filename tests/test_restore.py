@@ -22,7 +22,7 @@ from models.parts.deform import GuidedDeformConv
 from models.parts.resize import imresize, imresize_to
 from pipelines import metrics, params, results
 from pipelines.clips import video
-from pipelines.clips.images import decode_png
+from pipelines.clips.images import decode_picture
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.clips.store import ClipAttributes, ClipWriter, Store, assemble
 from pipelines.degradations import recipes
@@ -424,7 +424,7 @@ def values(result: ClipResult) -> list[FrameValue]:
 
 
 def picture(result: ClipResult, name: str) -> np.ndarray:
-    return decode_png(result.pictures[f"{name}.png"], name)
+    return decode_picture(result.pictures[f"{name}.png"], name)
 
 
 def scored(clip: str, seed: int, count: int = 5, height: int = 26, width: int = 31) -> ClipResult:

@@ -17,7 +17,7 @@ from skimage import data
 from models.parts.resize import imresize
 from pipelines import metrics
 from pipelines.clips import parallax
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.errors import VSRError
 from pipelines.evaluation.profiles import most_active_row, temporal_profile
 from pipelines.evaluation.score import Detailed
@@ -272,7 +272,7 @@ def test_tof_of_known_motion(name: str, request: pytest.FixtureRequest) -> None:
 def test_a_published_restoration_moves_more_like_the_truth_than_bicubic_does(shared_data: Path) -> None:
     """The authors' own frames of DUF-52L on Vid4; both papers' tables have it far ahead of bicubic."""
     folders = shared_data / "Vid4" / "GT" / "calendar", shared_data / "Vid4" / "published" / "DUF-52L_BDx4" / "calendar"
-    truth, duf = ([read_png(path) for path in sorted(folder.glob("*.png"))[10:13]] for folder in folders)
+    truth, duf = ([read_picture(path) for path in sorted(folder.glob("*.png"))[10:13]] for folder in folders)
     bicubic = []
     for frame in truth:
         small = imresize(torch.from_numpy(frame).permute(2, 0, 1).double(), 0.25).round().clamp(0, 255)

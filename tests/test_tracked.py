@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from pipelines import metrics
 from pipelines import results as results_
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.params import Params
 from pipelines.results import Cell, Cost, Result, Scores, Timing, load
 from pipelines.runtime import tracking
@@ -128,8 +128,8 @@ def test_an_evaluation_is_one_run_however_often_it_is_repeated(client: MlflowCli
         for file in client.list_artifacts(run.info.run_id, "images")
         if file.path.startswith("images/parallax~city~restored+step+0+") and file.path.endswith(".png")
     )
-    logged = read_png(Path(client.download_artifacts(run.info.run_id, restored, str(tmp_path))))
-    assert np.array_equal(logged, read_png(cell.folder / "samples" / "city" / "restored.png"))
+    logged = read_picture(Path(client.download_artifacts(run.info.run_id, restored, str(tmp_path))))
+    assert np.array_equal(logged, read_picture(cell.folder / "samples" / "city" / "restored.png"))
 
 
 def test_a_run_has_few_metrics_whatever_is_measured() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import metrics
 from pipelines.clips import parallax, video
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.degradations import codec
 from pipelines.errors import VSRError
 from pipelines.evaluation.score import Detailed
@@ -48,7 +48,7 @@ def test_equal_clips_and_falling_with_crf(clip: list[np.ndarray]) -> None:
 
 
 def test_equal_real_footage_and_falling_with_crf(shared_data: Path) -> None:
-    truth = [read_png(path) for path in sorted((shared_data / "Vid4" / "GT" / "walk").glob("*.png"))[:6]]
+    truth = [read_picture(path) for path in sorted((shared_data / "Vid4" / "GT" / "walk").glob("*.png"))[:6]]
     values = [vmaf(truth, truth), *(vmaf(compressed(truth, crf), truth) for crf in (15, 25, 35))]
     assert 97 <= values[0] <= 100 and values == sorted(values, reverse=True) and values[0] - values[-1] > 20
 

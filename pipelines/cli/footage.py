@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,14 +39,21 @@ def degrade(
     if preview:
         return _preview(source, destination, recipe, steps)
 
+    lossless = footage.Writing(lossless=True)
+
     def work(clip: footage.Footage, progress: Progress) -> None:
         frames, drawn = recipes.degrade(
             steps, clip.frames(), degradation=recipe, clip=clip.name, count=clip.count, size=clip.size, fps=clip.rate
         )
-        target = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless=True)
+        target, _ = footage.write_like(destination, clip, progress.counted(frames), recipes.kept(drawn), lossless)
         _record_of(target).write_text(json.dumps({"degradation": recipe, **drawn}) + "\n")
 
-    _transform(source, destination, work, lossless=True)
+    _check_name(destination)
+    clips = footage.open_source(source)
+    for target in footage.check_destination(destination, clips, lossless).values():
+        if _record_of(target.path).exists():
+            raise VSRError(f"{_record_of(target.path)} already exists: remove it or choose another name.")
+    _each(clips, destination, work)
 
 
 def restore(
@@ -109,9 +116,29 @@ def restore(
     matrix: Annotated[
         str | None, typer.Option(help="What the colours of a stream are coded by, bt601 or bt709; bt601 by default.")
     ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="What a video is coded by: h264, hevc, av1, ffv1 or prores; h264, or hevc for more than 8 bits."),
+    ] = None,
+    crf: Annotated[int | None, typer.Option(help="Its constant rate factor; less is finer and larger.")] = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Frames per second of a video that is made of frames, e.g. 24 or 30000/1001.")
+    ] = None,
+    no_sound: Annotated[bool, typer.Option("--no-sound", help="Leave sound out.")] = False,
+    no_alpha: Annotated[bool, typer.Option("--no-alpha", help="Leave transparency out, which is else an error.")] = False,
+    cuts: Annotated[
+        str, typer.Option(help="auto: scenes are restored one by one, nothing is carried over a cut; off: the clip is one scene.")
+    ] = "auto",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write what the videos were held against, and what is other on purpose."),
+    ] = None,
 ) -> None:
-    """Super-resolve footage. A video stays a video, with its frame rate and sound; frames stay PNG frames. Space-time networks double the
-    frame rate: T frames become 2T - 1, and the sound keeps its time.
+    """Super-resolve footage. A video stays a video, and nothing of it changes but its frames; frames stay PNG frames. Space-time networks
+    double the frame rate: T frames become 2T - 1, and the sound keeps its time.
+
+    A video that was made is opened again and held against its source: every frame's time, sound, colours and the rest. An
+    interrupted command goes on from its last finished part when it is called again.
 
     `vsr restore - -` restores a stream frame by frame as it arrives: YUV4MPEG2 (ffmpeg's -f yuv4mpegpipe) from standard input
     to standard output. Networks that look ahead to the end of a clip do so to the end of a --window.
@@ -121,7 +148,7 @@ def restore(
 
     from pipelines.clips import footage
     from pipelines.evaluation import protocols
-    from pipelines.restoring.restore import restore as restore_frames
+    from pipelines.restoring import scenes
     from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
@@ -137,6 +164,8 @@ def restore(
     passed, dropped = window or 30, 5 if overlap is None else overlap
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
+    if cuts not in ("auto", "off"):
+        raise unknown("--cuts", cuts, ("auto", "off"))
     if live.asked(source, destination, raw, matrix):
         if (tile, prior, protocol, adapt) != (None, None, None, None):
             raise VSRError(
@@ -145,25 +174,62 @@ def restore(
         return live.restore(network, sized, raw, matrix or "bt601", passed, dropped, place, speed)
     guided = networks.guiding(network, weights, prior, place)
     adapted = networks.adapting(network, weights, adapt, place)
+    writing = footage.Writing(codec=codec, crf=crf, fps=_rate(fps), silent=no_sound)
+    if report is not None and report.exists():
+        raise VSRError(f"{report} already exists: remove it or choose another name.")
+    identity = {"network": repr(network.options), "name": network.name, "weights": _stamp(weights), "prior": prior}
+    identity |= {"passes": [passed, dropped, protocol, tile, tile_overlap, adapt], "speed": repr(speed), "device": place}
+    _check_name(destination)
+    clips = footage.open_source(source, reading=footage.Reading(deep=not network.priors, opaque=no_alpha))
+    reports = {}
+
+    def restored_size(clip: footage.Footage) -> tuple[int, int]:
+        height, width = clip.size
+        return sized(clip.size) or (round(network.scale * height), round(network.scale * width))
 
     def work(clip: footage.Footage, progress: Progress) -> None:
-        seen, priors = guided(clip)
         frames_of_pass, dropped_frames = (passed, dropped) if protocol is None else (max(clip.count, 1), 0)
-        frames = restore_frames(
-            adapted(clip, frames_of_pass),
-            seen,
-            window=frames_of_pass,
-            overlap=dropped_frames,
-            mirrored=mirrored,
-            device=place,
-            priors=priors,
-            size=sized(clip.size),
-            tile=tile,
-            tile_overlap=tile_overlap,
-            speed=speed,
-        )
+        divided = cuts == "auto" and protocol is None and scenes.looks_around(network)
+        found = scenes.cuts(clip.frames()) if divided else []
+        if found:
+            progress.note(
+                f"{clip.path.name}: {len(found)} cuts, before frames {', '.join(map(str, found))}: nothing is carried over them."
+            )
+
+        learnt = adapted(clip, frames_of_pass)
+
+        def frames(first: int) -> Iterator[Any]:
+            seen, priors = guided(clip)
+            restored = scenes.restore_scenes(
+                learnt,
+                seen,
+                found,
+                window=frames_of_pass,
+                overlap=dropped_frames,
+                mirrored=mirrored,
+                device=place,
+                priors=priors,
+                size=sized(clip.size),
+                tile=tile,
+                tile_overlap=tile_overlap,
+                speed=speed,
+                begin=first,
+            )
+            yield from progress.counted(restored)
+
         try:
-            footage.write_like(destination, clip, progress.counted(frames), time_scale=network.time_scale)
+            _, made = footage.write_like(
+                destination,
+                clip,
+                frames,
+                None,
+                writing,
+                restored_size(clip),
+                {**identity, "cuts": found},
+                progress.note,
+                network.time_scale,
+            )
+            reports[clip.name] = {**made, "cuts": found}
         except torch.OutOfMemoryError as error:
             height, width = clip.size
             raise VSRError(
@@ -173,7 +239,74 @@ def restore(
         if network.time_scale > 1:
             print(_doubled(clip, network), file=sys.stderr)
 
-    _transform(source, destination, work)
+    told = json.dumps([identity, repr(writing)])
+    finished = _finished(destination, clips, told)
+    targets = footage.check_destination(destination, clips, writing, restored_size, finished)
+    for name, target in targets.items():
+        for note in target.plan.notes if target.plan and name not in finished else ():
+            typer.echo(f"{clips[name].path.name}: {note}.", err=True)
+    if finished:
+        typer.echo(f"{len(finished)} of {len(clips)} clips are in {destination}: the others follow.", err=True)
+    with _unfinished(destination, clips, told):
+        _each({name: clip for name, clip in clips.items() if name not in finished}, destination, work)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(reports, indent=2, ensure_ascii=False) + "\n")
+
+
+def _rate(text: str | None) -> Any:
+    """--fps as a fraction."""
+    from fractions import Fraction
+
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise VSRError(f"--fps is {text}: give frames per second, e.g. 24 or 30000/1001.")
+    return rate
+
+
+def _stamp(file: Path | None) -> list[Any] | None:
+    """What tells a file from what stood there before."""
+    return None if file is None else [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+
+
+MARK = ".unfinished"
+"""A hidden file in DST while the clips of a folder are restored into it: it says of which command."""
+
+
+def _finished(destination: Path, clips: Mapping[str, Any], command: str) -> frozenset[str]:
+    """The clips of a folder that an interrupted run of the same command has finished."""
+    from pipelines.clips import footage
+
+    mark = destination / MARK
+    if not mark.is_file() or mark.read_text() != command:
+        return frozenset()
+    targets = footage.check_destination(destination, clips, kept=frozenset(clips))
+    return frozenset(name for name, target in targets.items() if target.there)
+
+
+@contextlib.contextmanager
+def _unfinished(destination: Path, clips: Mapping[str, Any], command: str) -> Iterator[None]:
+    """Mark DST until all clips of a folder are in it, or none."""
+    if all(clip.alone for clip in clips.values()):
+        yield
+        return
+    new = not destination.exists()
+    destination.mkdir(parents=True, exist_ok=True)
+    (destination / MARK).write_text(command)
+    try:
+        yield
+    except BaseException:
+        if all(entry.name == MARK for entry in destination.iterdir()):
+            (destination / MARK).unlink()
+            if new:
+                destination.rmdir()
+        raise
+    (destination / MARK).unlink()
 
 
 def _doubled(clip: Any, network: Any) -> str:
@@ -205,17 +338,16 @@ def export(
         write(opened, names, destination, video, counted)
 
 
-def _transform(source: Path, destination: Path, work: Callable[[Any, Any], None], lossless: bool = False) -> None:
-    """Every clip of SRC through `work` into DST; a clip that fails does not keep the others from theirs."""
-    from pipelines.clips import footage
+def _check_name(destination: Path) -> None:
+    """Such a folder cannot be replaced by a finished one."""
+    if destination.name in ("", ".."):
+        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
+
+
+def _each(clips: Mapping[str, Any], destination: Path, work: Callable[[Any, Any], None]) -> None:
+    """Every clip through `work` into DST; a clip that fails does not keep the others from theirs."""
     from pipelines.runtime.progress import Progress
 
-    if destination.name in ("", ".."):  # such a folder cannot be replaced by a finished one
-        raise VSRError(f"DST is {str(destination)!r}: give the name of a new folder or video.")
-    clips = footage.open_source(source)
-    for target in footage.check_destination(destination, clips, lossless=lossless).values():
-        if lossless and _record_of(target).exists():
-            raise VSRError(f"{_record_of(target)} already exists: remove it or choose another name.")
     new = not destination.exists()
     failures = {}
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.atomic import atomic_folder
+from pipelines.atomic import atomic_folder, shortened
 from pipelines.clips import video
 from pipelines.clips.images import write_png
 from pipelines.clips.store import Store
@@ -51,8 +52,8 @@ def export(store: Store, clips: Sequence[str], out: Path, as_video: bool, counte
 
 def _file_name(clip: str) -> str:
     """A clip's name may be any text; its files stay in the folder, and are not hidden there."""
-    name = urllib.parse.quote(clip, safe=" ()")
-    return "%2E" + name[1:] if name.startswith(".") else name
+    name = re.sub(r"[^\w ().~-]", lambda found: urllib.parse.quote(found[0], safe=""), clip)
+    return shortened("%2E" + name[1:] if name.startswith(".") else name, clip)
 
 
 def _write(folder: Path, frames: Iterable[np.ndarray]) -> None:

@@ -19,8 +19,12 @@ def quantise(levels: Tensor) -> np.ndarray:
     return rounded(levels).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def to_frame(image: Tensor) -> np.ndarray:
-    """(C, H, W) in [0, 1], unclipped, as an 8-bit frame (H, W, C): what is scored, shown and saved is 8-bit."""
+def to_frame(image: Tensor, deep: bool = False) -> np.ndarray:
+    """(C, H, W) in [0, 1], unclipped, as an 8-bit frame (H, W, C): what is scored, shown and saved is 8-bit, but for footage of
+    more bits, which is `deep` and becomes uint16 of full scale."""
+    if deep:
+        levels = (image.double() * 65535).add_(0.5).floor_().clamp_(0, 65535).to(torch.int32)
+        return levels.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
     return quantise(image * 255)
 
 
@@ -30,7 +34,9 @@ def to_planes(frames: np.ndarray) -> Tensor:
 
 
 def to_tensor(frames: np.ndarray | Sequence[np.ndarray]) -> Tensor:
-    """(..., H, W, C), or a list of T frames (H, W, C), to float32 (..., C, H, W); 8 bits become [0, 1]."""
+    """(..., H, W, C), or a list of T frames (H, W, C), to float32 (..., C, H, W); 8 and 16 bits become [0, 1]."""
     frames = np.asarray(frames)
+    if frames.dtype == np.uint16:  # which tensors hardly know
+        return to_planes(frames.astype(np.float32)) / 65535
     planes = to_planes(frames)
     return planes.float() / 255 if frames.dtype == np.uint8 else planes.float()

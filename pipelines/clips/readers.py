@@ -7,11 +7,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pipelines import params
 from pipelines.clips import parallax, places, video
-from pipelines.clips.images import png_size, read_png
+from pipelines.clips.images import picture_size
 from pipelines.clips.layouts import own, reds, testsets, vimeo90k
 from pipelines.clips.layouts.clips import FRAMES_FPS as FRAMES_FPS
 from pipelines.clips.layouts.clips import SmallRender, SourceClip, Video, check_sizes
@@ -82,33 +80,21 @@ def open_clip(clip: SourceClip) -> Iterator[tuple[float, Iterator[Frame]]]:
         with clip.location.place.local(clip.location.name) as path:
             info = probe_video(path, clip.source)
             if info.variable:
-                raise video.unsteady(Path(clip.source), info.fps)
-            yield float(info.fps), ({"rgb": rgb} for rgb in video.decode(path))
+                raise video.unsteady(Path(clip.source), info)
+            yield float(info.fps), ({"rgb": rgb} for rgb in video.decode(path, info))
     else:
         yield clip.fps or FRAMES_FPS, clip.location.read()
 
 
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video file or frame folder: (H, W, 3) uint8 RGB.
-
-    Raises:
-        VSRError: see `frame_files` and `video.decode`.
-    """
-    return (read_png(file) for file in frame_files(path)) if path.is_dir() else video.decode(path)
-
-
 def probe_video(path: Path, name: str = "") -> video.VideoInfo:
-    """What a video file holds; warns where its frame rate varies or its frames are interlaced, as frames are taken for
-    whole and evenly spaced pictures.
+    """What a video file holds; warns of what is not as it seems, as frames are taken for whole and evenly spaced pictures.
 
     Raises:
         VSRError: see `video.probe`.
     """
     info = video.probe(path)
-    if info.variable:
-        log.warning(
-            "%s has a variable frame rate: its mean, %.3f frames per second, is used throughout.", name or path, float(info.fps)
-        )
+    for note in video.notes_of(info):
+        log.warning("%s: %s.", name or path, note)
     if info.interlaced:
         log.warning("%s is interlaced: its lines of two times are read as one picture, deinterlace it first.", name or path)
     return info
@@ -136,16 +122,16 @@ def clip_folders(folder: Path) -> dict[str, Path]:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The PNG frames of a clip in natural order: `9.png` comes before `10.png`.
+    """The picture files of a clip in natural order: `9.png` comes before `10.png`.
 
     Raises:
         VSRError: there are none, one is missing or twice there by its number, they differ in size,
             or a link leads out of the folder.
     """
     files = [folder / name for name in own.frames(Folder(folder), Folder(folder).entries().files).names]
-    first = png_size(files[0])
+    first = picture_size(files[0])
     for file in files:
-        size = png_size(file)
+        size = picture_size(file)
         if size != first:
             raise VSRError(
                 f"{file} is {size[1]}x{size[0]} but {files[0].name} is {first[1]}x{first[0]}: the frames of a clip need one size."

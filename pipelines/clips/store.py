@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import shutil
-import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.atomic import atomic_folder
+from pipelines.atomic import atomic_folder, file_name
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
@@ -189,7 +188,7 @@ class ClipWriter:
 
 def part_path(folder: Path, name: str) -> Path:
     """Where `ClipWriter` puts a finished clip of this name; never outside `folder`."""
-    return folder / (urllib.parse.quote(name, safe=" ()") + ".arrow")
+    return folder / f"{file_name(name)}.arrow"
 
 
 def finished(folder: Path, name: str) -> Clip | None:

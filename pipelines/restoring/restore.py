@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
@@ -53,13 +53,14 @@ def restore(
     tile: int | None = None,
     tile_overlap: int = TILE_OVERLAP,
     speed: Speed = PLAIN,
+    begin: int = 0,
 ) -> Iterator[np.ndarray]:
     """Super-resolve a clip frame by frame, in passes and tiles as this module says.
 
     Args:
         network: takes (1, T, 3, H, W) in [0, 1] and gives (1, T, 3, sH, sW), or (1, 3, sH, sW) if it has
             a `window`; moved to `device` and prepared by `speed.accelerate`.
-        frames: LR frames, (h, w, 3) uint8 RGB.
+        frames: LR frames, (h, w, 3) RGB, uint8, or uint16 of full scale.
         window: frames per pass.
         overlap: frames dropped at each side of a pass that has a neighbour there.
         device: where the network runs.
@@ -71,9 +72,11 @@ def restore(
         tile: side of a tile in LR pixels, a multiple of 4; None for whole frames.
         tile_overlap: LR pixels dropped at each side of a tile that has a neighbour there.
         speed: how the network is run.
+        begin: the first restored frame that is wanted; passes that give none of these are not restored, unless the network carries its
+            state through all.
 
     Yields:
-        As many frames, or `network.made` of them, (s*h, s*w, 3) uint8 RGB.
+        As many frames, or `network.made` of them, less the first `begin`, (s*h, s*w, 3) RGB of the type that came.
 
     Raises:
         VSRError: the windows or tiles do not fit together, the clip is shorter than the network needs, or its
@@ -91,7 +94,7 @@ def restore(
     if kind is Steps:
         window, overlap = 1, 0
     run = kind(accelerate(network.eval().to(device), speed), torch.device(device), speed, mirrored)
-    yield from in_passes(run, windows(checked(frames, priors), window, overlap), size, tile, tile_overlap)
+    yield from in_passes(run, windows(checked(frames, priors), window, overlap), size, tile, tile_overlap, begin)
 
 
 def in_passes(
@@ -100,6 +103,7 @@ def in_passes(
     size: Size | None,
     tile: int | None = None,
     tile_overlap: int = TILE_OVERLAP,
+    begin: int = 0,
 ) -> Iterator[np.ndarray]:
     """The restored frames of a clip that `windows` has cut; arguments, frames and errors as of `restore`."""
     given = 0
@@ -109,11 +113,18 @@ def in_passes(
                 f"the clip has {len(seen)} frames but {run.network.name} needs {run.network.min_frames}: give a longer clip."
             )
         made = len(run.made(seen, first, last))
-        names = [f"restored frame {given + index}" for index in range(made)]
-        if tile is None:
-            yield from map(_finished, run.restored(seen, first, last, size), names)
-        else:
-            yield from _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
+        unwanted = min(max(begin - given, 0), made)
+        if unwanted < made or isinstance(run, Steps):
+            names = [f"restored frame {given + index}" for index in range(made)]
+            restored: Iterator[np.ndarray]
+            if tile is None:
+                deep = seen[0][0].dtype == np.uint16
+                restored = (
+                    _finished(frame, name, deep) for frame, name in zip(run.restored(seen, first, last, size), names, strict=True)
+                )
+            else:
+                restored = _tiled(run, seen, first, last, size or run.default_size(seen), tile, tile_overlap, names)
+            yield from islice(restored, unwanted, None)
         given += made
     if not given:
         raise VSRError("the clip has no frames: there is nothing to restore.")
@@ -143,8 +154,8 @@ def windows(frames: Iterable[Item], window: int, overlap: int, at_once: bool = F
         yield kept[start - base :], given - start, end - start
 
 
-def _finished(frame: Tensor, name: str) -> np.ndarray:
-    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8.
+def _finished(frame: Tensor, name: str, deep: bool = False) -> np.ndarray:
+    """(3, H, W) in [0, 1], unclipped, to (H, W, 3) uint8, or uint16 where `deep`.
 
     Raises:
         VSRError: a value is infinite or not a number, so there is no such frame; `name` is what the error calls it.
@@ -154,7 +165,7 @@ def _finished(frame: Tensor, name: str) -> np.ndarray:
             f"{name} has values that are not finite numbers: the network's parameters are damaged or its training "
             "diverged, train it again or give it other parameters."
         )
-    return to_frame(frame)
+    return to_frame(frame, deep)
 
 
 def neighbours(centre: int, window: int, frames: int) -> list[int]:
@@ -266,8 +277,9 @@ def runner(network: Network) -> type[Runner]:
 def _tiled(
     run: Runner, seen: Sequence[Seen], first: int, last: int, size: Size, side: int, overlap: int, names: Sequence[str]
 ) -> Iterator[np.ndarray]:
-    """What frames `first` to `last`, excluded, of a pass become, each (H, W, 3) uint8, put together from tiles."""
-    pictures = np.empty((len(names), *size, 3), np.uint8)
+    """What frames `first` to `last`, excluded, of a pass become, each (H, W, 3) of the type that came, put together from tiles."""
+    dtype = seen[0][0].dtype
+    pictures = np.empty((len(names), *size, 3), dtype)
     for tile in tiles(seen[0][0].shape[:2], size, side, overlap):
         rows, columns = tile.rows, tile.columns
         part = [
@@ -281,7 +293,7 @@ def _tiled(
                     f"{run.network.name} restores tiles to {frame.shape[2]}x{frame.shape[1]}, not {tile.size[1]}x{tile.size[0]}: "
                     "restore whole frames."
                 )
-            picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name)
+            picture[rows.place, columns.place] = _finished(frame[:, rows.kept, columns.kept], name, dtype == np.uint16)
     yield from pictures
 
 
@@ -319,8 +331,8 @@ def checked(frames: Iterable[np.ndarray], priors: Mapping[str, Iterable[np.ndarr
         if frame is None or any(prior is None for prior in planes):
             short = "the clip ends" if frame is None else "its priors end"
             raise VSRError(f"{short} after {index} frames, which the other does not: make the priors again from this clip.")
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise VSRError(f"LR frame {index} is {frame.dtype} of shape {frame.shape}: give (H, W, 3) uint8 RGB.")
+        if frame.dtype not in (np.uint8, np.uint16) or frame.ndim != 3 or frame.shape[2] != 3:
+            raise VSRError(f"LR frame {index} is {frame.dtype} of shape {frame.shape}: give (H, W, 3) RGB, uint8 or uint16.")
         size = size or frame.shape
         if frame.shape != size:
             raise VSRError(

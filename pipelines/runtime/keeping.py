@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import urllib.parse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
+
+from pipelines.atomic import file_name
 
 T = TypeVar("T")
 
@@ -50,4 +51,4 @@ class Kept(Generic[T]):
         self._received.pop(clip, None)
 
     def _path(self, clip: str) -> Path:
-        return self._folder / f"{urllib.parse.quote(clip, safe=' ()')}.pickle"
+        return self._folder / f"{file_name(clip)}.pickle"

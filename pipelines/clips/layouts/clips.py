@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines import params
 from pipelines.clips import gbuffers
-from pipelines.clips.images import HEADER_BYTES, decode_png, header_size
+from pipelines.clips.images import HEADER_BYTES, PICTURES, decode_picture, header_size
 from pipelines.clips.places import Place, at_once
 from pipelines.clips.store import Frame
 from pipelines.errors import VSRError
@@ -22,7 +23,7 @@ _HEADERS = 1000
 
 @dataclass(frozen=True)
 class Frames:
-    """A clip's PNG files, in order.
+    """A clip's picture files, in order.
 
     `size` is the (height, width) that all have to have, None for that of the first; `buffers` are the
     files of their G-buffers, one for each or none.
@@ -37,7 +38,7 @@ class Frames:
         """Look at the first frame's header.
 
         Raises:
-            VSRError: it is no PNG that can be taken, or has another size than it should.
+            VSRError: it is no picture that can be taken, or has another size than it should.
         """
         found = self.first_size()
         self._check_size(found, self.names[0], self.size or found)
@@ -46,7 +47,7 @@ class Frames:
         """(height, width) of the first frame, by its header.
 
         Raises:
-            VSRError: it is no PNG that can be taken.
+            VSRError: it is no picture that can be taken.
         """
         name = self.names[0]
         return header_size(self.place.head(name, HEADER_BYTES), str(self.place / name))
@@ -59,7 +60,7 @@ class Frames:
         """
         size = self.size
         for index, name in enumerate(self.names):
-            rgb = decode_png(self.place.read(name), str(self.place / name))
+            rgb = decode_picture(self.place.read(name), str(self.place / name))
             size = size or (rgb.shape[0], rgb.shape[1])
             self._check_size((rgb.shape[0], rgb.shape[1]), name, size)
             buffers = self._buffers(self.buffers[index], size) if self.buffers else {}
@@ -132,23 +133,43 @@ def png_names(files: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in files if name.lower().endswith(".png"))
 
 
+def picture_names(files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The frames among the files of a clip, in the order given, and what else there is.
+
+    Where some pictures are one prefix and a number, those without a number, as a cover or a preview, are none of its frames.
+    """
+    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURES]
+    numbered = [name for name in pictures if _number(name)]
+    prefixes = {found[0] for name in numbered if (found := _number(name))}
+    taken = numbered if len(numbered) > 1 and len(prefixes) == 1 else pictures
+    return tuple(taken), tuple(name for name in files if name not in set(taken))
+
+
+def _number(name: str) -> tuple[str, int] | None:
+    """A file's name as its prefix and number, None where it does not end in one."""
+    found = re.fullmatch(r"(.*?)(\d+)", name.rpartition(".")[0])
+    return (found[1], int(found[2])) if found else None
+
+
 def fault_of(names: Sequence[str]) -> str | None:
     """What is wrong with a clip's frames by their names, in natural order; None where nothing is.
 
-    Where all names are one prefix and a number, the numbers go up in equal steps.
+    Where all names are one prefix and a number, the numbers go up in equal steps; or, as times do, in steps that are nearly so and
+    no multiples of the least one.
     """
     if not names:
-        return "has no PNG frames"
-    matches = [re.fullmatch(r"(.*?)(\d+)", name.rpartition(".")[0]) for name in names]
-    numbered = [(match[1], int(match[2])) for match in matches if match]
+        return "has no frames, PNG or other pictures"
+    numbered = [found for name in names if (found := _number(name))]
     if len(numbered) < len(names) or len({prefix for prefix, _ in numbered}) > 1 or len(names) < 2:
         return None
     numbers = [number for _, number in numbered]
     steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
     step = min(steps)
-    for index, found in enumerate(steps):
-        if found == 0:
+    if 0 not in steps and max(steps) - step == 1 and step > 1:  # times, rounded to a unit
+        return None
+    for index, gone in enumerate(steps):
+        if gone == 0:
             return f"has {names[index]} and {names[index + 1]}, the same number"
-        if step and found != step:
+        if step and gone != step:
             return f"lacks frame {numbers[index] + step}, after {names[index]}"
     return None

@@ -6,13 +6,18 @@ the large frames may then be left out.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pipelines import params
 from pipelines.clips import gbuffers, video
-from pipelines.clips.layouts.clips import FRAMES_FPS, Frames, SourceClip, Video, fault_of, png_names
+from pipelines.clips.images import PICTURES
+from pipelines.clips.layouts.clips import FRAMES_FPS, Frames, SourceClip, Video, fault_of, picture_names
 from pipelines.clips.places import Place
 from pipelines.errors import VSRError, unknown
+
+log = logging.getLogger(__name__)
 
 LR = "lr"
 """The folder of what is rendered at LR size."""
@@ -105,17 +110,26 @@ def video_files(place: Place) -> dict[str, str]:
 
 
 def frames(place: Place, files: list[str]) -> Frames:
-    """The PNG files among those of a clip.
+    """The frames among the files of a clip; pictures that are none of them are named in a warning.
 
     Raises:
         VSRError: there are none, or one is missing or twice there by its number.
     """
-    names = png_names(files)
+    names, rest = picture_names(files)
     fault = fault_of(names)
+    strays = [name for name in rest if PurePosixPath(name).suffix.lower() in PICTURES]
+    if strays and not fault:
+        log.warning("%s: %s are numbered and %s not, which is left out.", place, f"{names[0]} to {names[-1]}", listed(strays))
     if fault:
         clip = str(place).rpartition("/")[2]
         raise VSRError(f"{place} {fault}: export its frames again, e.g. `ffmpeg -i clip.mp4 {clip}/%08d.png`, or remove it.")
     return Frames(place, names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+    return ", ".join(names[:3] if more else names) + more
 
 
 def no_folders(place: Place) -> VSRError:

@@ -13,8 +13,8 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
-from pipelines.clips.video.frames import PixelFormat, checked_frames, counted, pipe, rational, raw, reading, yuv
-from pipelines.clips.video.packets import packets_of
+from pipelines.clips.video.facts import packet_sizes
+from pipelines.clips.video.frames import PixelFormat, check_size, checked_frames, counted, pipe, rational, raw, reading, yuv
 from pipelines.clips.video.process import Encoder, arguments_of, check_encoder, feed, find_binary, version
 from pipelines.errors import VSRError
 
@@ -58,9 +58,8 @@ def coded(
     """
     check_encoder(encoder)
     _check(encoder, crf, bit_rate, preset, pixel_format)
-    checked, (height, width) = checked_frames(
-        frames, encoder, pixel_format, "crop HR so that LR is even, or use a recipe without compression"
-    )
+    checked, (height, width) = checked_frames(frames, encoder)
+    check_size((height, width), pixel_format, encoder, "crop HR so that LR is even, or use a recipe without compression")
     rate = rational(fps)
     # MPEG-4 part 2 (ISO/IEC 14496-2, vop_time_increment_resolution) has 16 bits for the time unit.
     rate = 1 / (1 / rate).limit_denominator(65535) if encoder == "mpeg4" else rate
@@ -72,7 +71,7 @@ def coded(
         coder = arguments_of(ffmpeg.output(picture, stream.name, format=container, **options))
         count = feed(coder, checked, f"the {encoder} step's temporary file in {stream.parent}", stream.parent)
         decoder = reading(stream.name, format=container, framerate=str(rate))
-        sizes = [packet.size for packet in packets_of(stream, format=container)[0]]
+        sizes = packet_sizes(stream, container)
         if len(sizes) != count:
             raise VSRError(f"{encoder} was given {count} frames and coded {len(sizes)}: use another ffmpeg (IMAGEIO_FFMPEG_EXE).")
         size = stream.stat().st_size

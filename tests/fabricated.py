@@ -49,6 +49,7 @@ def params(
     """Those of the repository with the methods and pairs that there are results of."""
     tree = choices.shipped() | {"degradations": list(degradations)}
     tree["experiments"] = {name: tree["experiments"][name] for name in METHODS if name in tree["experiments"]}
+    tree["baselines"] = {"bicubic": tree["baselines"]["bicubic"]}
     tree["tests"]["degradations"] = list(degradations)
     first_look = {"title": "BasicVSR against bicubic", "methods": list(METHODS), "metrics": list(metrics)}
     tree["suites"] = {"first_look": {**first_look, "corpora": ["parallax"], "degradations": list(degradations)}}

@@ -9,7 +9,7 @@ import pytest
 from moving import FRAMES, HEIGHT, WIDTH, hr_store, picture, store
 
 from pipelines import params
-from pipelines.clips.images import decode_png
+from pipelines.clips.images import decode_picture
 from pipelines.clips.store import ClipWriter, Store, assemble
 from pipelines.degradations.recipes import ClipJob, Degrade
 from pipelines.errors import VSRError
@@ -57,7 +57,7 @@ def test_the_truth_gives_lr_again(hr: Store, lr: Store) -> None:
     (found,) = Score(hr.path, hr.path, lr.path, ["y", "rgb"], ["psnr", "consistency"])("b")
     leading, other = found.scores
     assert leading.values == {"psnr": 100.0, "consistency": 100.0} and other.values == {"psnr": 100.0}
-    assert not decode_png(found.pictures["invented.png"], "invented").any()
+    assert not decode_picture(found.pictures["invented.png"], "invented").any()
 
 
 def test_it_is_the_psnr_of_frames_degraded_again(hr: Store, lr: Store, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_it_is_the_psnr_of_frames_degraded_again(hr: Store, lr: Store, tmp_path:
     (score,) = found.scores
     assert score.values["consistency"] == pytest.approx(np.mean(values), abs=1e-9) and 15 < np.mean(values) < 45
     assert [one["frame"] for one in score.measured if one["metric"] == "consistency"] == list(range(2, FRAMES - 1))
-    shown = decode_png(found.pictures["invented.png"], "invented")
+    shown = decode_picture(found.pictures["invented.png"], "invented")
     middle = (FRAMES + 1) // 2
     assert np.array_equal(shown[..., 0], np.rint(np.abs(again[middle].astype(float) - wanted[middle]).mean(-1)))
 

@@ -194,7 +194,7 @@ def test_distillation_keeps_a_quarter_of_every_layer() -> None:
         ({"channels": 6}, "'channels' of dap_64 is 6: give a multiple of 4"),
         ({"samples": 10}, "'samples' of dap_64 is 10: give at most 9"),
         ({"offsets": False}, "'pyramid', which is one of offsets, without 'offsets'"),
-        ({"base": "nearest"}, "unknown base of dap_64 'nearest'"),
+        ({"base": "nearby"}, "unknown base of dap_64 'nearby'"),
     ],
 )
 def test_impossible_options(options: dict[str, object], message: str) -> None:

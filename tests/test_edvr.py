@@ -430,7 +430,7 @@ def test_published_cost(name: str, channels: int, blocks: int, gmacs: float, wit
         ({"groups": 3}, "4 channels cannot be divided into 3 groups"),
         ({"tsa": "no"}, "'tsa' of edvr_m is 'no': give true or false"),
         ({"reconstruction_blocks": 0}, "'reconstruction_blocks' of edvr_m is 0"),
-        ({"base": "nearest"}, "unknown base of edvr_m 'nearest'"),
+        ({"base": "nearby"}, "unknown base of edvr_m 'nearby'"),
     ],
 )
 def test_impossible_options(options: dict[str, object], message: str) -> None:

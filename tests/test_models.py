@@ -439,7 +439,7 @@ def test_checkpoint_of_another_network(tmp_path: Path) -> None:
     ):
         models.load(tmp_path / "icon.pth")
     torch.save({"params": {"strange": torch.zeros(1)}}, tmp_path / "strange.pth")
-    with pytest.raises(ValueError, match="no known network: it has 'strange'; give a checkpoint of basicvsr or .* or spynet"):
+    with pytest.raises(ValueError, match="no known network: it has 'strange'; give a checkpoint of .* or basicvsr or .*"):
         models.load(tmp_path / "strange.pth")
 
 

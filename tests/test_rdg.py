@@ -302,7 +302,7 @@ def test_buffers_that_are_missing_or_of_another_clip() -> None:
     [
         ({"channels": 6}, "'channels' of rdg_s is 6: give a multiple of 4"),
         ({"variant": "papers"}, "unknown variant of rdg_s 'papers': did you mean 'paper'"),
-        ({"base": "nearest"}, "unknown base of rdg_s 'nearest'"),
+        ({"base": "nearby"}, "unknown base of rdg_s 'nearby'"),
     ],
 )
 def test_impossible_options(options: dict[str, object], message: str) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from test_edvr import liven
 
 import models
-from pipelines.clips.images import read_png
+from pipelines.clips.images import read_picture
 from pipelines.clips.levels import to_tensor
 from pipelines.restoring.cost import cost
 
@@ -71,7 +71,7 @@ def test_the_released_parameters_on_real_frames() -> None:
     ours, theirs = models.load(RELEASED), models.load(RELEASED, "image")
     assert (ours.name, ours.options) == ("realesr_animevideo", models.create("realesr_animevideo").options)
     path = sorted(FOOTAGE.rglob("*.png"))[0]
-    frame = to_tensor(read_png(path))[:, :96, :128]
+    frame = to_tensor(read_picture(path))[:, :96, :128]
     with torch.no_grad():
         torch.testing.assert_close(ours(frame[None]).clamp(0, 1), theirs(frame[None]), atol=1e-5, rtol=1e-4)
 

@@ -182,11 +182,10 @@ def test_what_begins_at_random_is_said_of_every_network(tmp_path: Path, name: st
     with torch.device("meta"):
         network = models.create(name)
     outermost = {key.partition(".")[0] for key in network.state_dict()}
-    expected = [f"its {part} begins at random" for part in ("edvr", "spynet", "vae") if part in outermost]
+    expected = [f"its {part} begins at random" for part in ("edvr", "spynet", "vae", "ssr") if part in outermost]
     found = begin_with(network, scratch(tmp_path))
     assert found.note == "; ".join(expected) and len(found.random) == len(expected)
-    alone = "edvr" in name or network.lookahead == 0 or not network.restores
-    assert len(expected) == (2 if name == "iconvsr" else 0 if alone else 1)
+    assert ("spynet" in outermost) or "basicvsr" not in name.removeprefix("realbasicvsr")
 
 
 def test_what_began_at_random_is_known_of_what_comes_after(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.degradations import recipes
-
 
 def degraded(parameters: Mapping[str, Any], restored: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Restored frames, (H, W, 3) uint8 RGB, degraded by what was drawn for their LR clip: (h, w, 3) uint8 RGB."""
+    from pipelines.degradations import recipes  # importing torch takes seconds
+
     # What coders measure is written into the entries.
     return recipes.remake(copy.deepcopy(dict(parameters)), restored)
 

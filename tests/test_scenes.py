@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from front_door import moving
 from torch import Tensor
 
@@ -95,3 +96,19 @@ def test_networks_that_see_one_frame_need_no_cuts() -> None:
 
 def same(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> bool:
     return len(ours) == len(theirs) and all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_frames_in_between_stop_at_a_cut() -> None:
+    """The last frame of a scene stays until the next begins, and a film that goes on has the same frames."""
+    network = create("cascade", interpolate="linear").eval()
+    frames = [*moving(5, 16, 24), *moving(4, 16, 24, seed=1)]
+    how = {"window": 30, "overlap": 0, "priors": {}}
+    with torch.no_grad():
+        restored = list(restore_scenes(network, frames, [5], **how))
+        first, second = (list(restore(network, part, **how)) for part in (frames[:5], frames[5:]))
+        expected = [*first, first[-1], *second]
+        assert len(restored) == 2 * len(frames) - 1
+        assert all((one == other).all() for one, other in zip(restored, expected, strict=True))
+        for begin in (3, 8, 9, 10, 12):
+            rest = list(restore_scenes(network, frames, [5], begin=begin, **how))
+            assert all((one == other).all() for one, other in zip(rest, expected[begin:], strict=True))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -355,3 +356,18 @@ def test_an_interruption_ends_the_stages_that_run(root: Path, stop: signal.Signa
     assert process.returncode == 128 + stop
     assert "Traceback" not in shown and shown.splitlines()[-1].startswith("interrupted: ")
     assert not list(root.glob("working-*")) and not (root / "dvc.lock").exists()
+
+
+def test_a_lock_that_is_being_written_is_waited_for(root: Path) -> None:
+    """DVC writes dvc.lock in place when another stage ends."""
+    (root / "hr_one").write_text("one")
+    lock = root / "dvc.lock"
+    whole = yaml.safe_dump({"schema": "2.0", "stages": {"old": {"cmd": "true", "outs": [{"path": "old", "md5": "0" * 32}]}}})
+    key = lineage.stage("degrade@one-x2", root).run_key
+    for part in (whole[: len(whole) // 2], "schema: '2.0'\nstages: ["):
+        lineage._defined.cache_clear()
+        lock.write_text(part)
+        writer = threading.Timer(0.7, lock.write_text, [whole])
+        writer.start()
+        assert lineage.stage("degrade@one-x2", root).run_key == key
+        writer.join()

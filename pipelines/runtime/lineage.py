@@ -32,6 +32,8 @@ from pipelines.runtime.imports import PACKAGES
 
 _OF = "stage"
 """The file of a work folder that says which stage it is of."""
+_PATIENCE = 20.0
+"""Seconds that dvc.lock may take to be whole."""
 _SHOWN = 3
 """Edits that a refusal names."""
 
@@ -149,9 +151,18 @@ def worker_of(work: Path) -> str | None:
 def _defined(name: str, root: Path, files: bytes) -> Any:
     """DVC's stage of that name. DVC reads and resolves all stages for it, which takes a second: once, as long as the `files` that
     say what they are stay the same."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    return Repo(str(root)).stage.load_one(str(root / "dvc.yaml"), name)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return Repo(str(root)).stage.load_one(str(root / "dvc.yaml"), name)
+        except DvcException as error:
+            # Of a stage that ends beside this one DVC writes dvc.lock in place: until it has, a part of it is there.
+            if "dvc.lock" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def verify(begun: Stage) -> None:

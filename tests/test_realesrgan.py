@@ -17,9 +17,6 @@ from pipelines.restoring.cost import cost
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-RELEASED = Path("/work/shared/weights/realesr-animevideov3.pth")
-FOOTAGE = Path("/work/shared/data/Vid4")
-
 
 @pytest.mark.parametrize(
     ("name", "parameters", "gmacs"),
@@ -65,12 +62,12 @@ def test_compact_networks_are_told_apart_and_equal_spandrels(name: str, tmp_path
         torch.testing.assert_close(ours(frames).clamp(0, 1), theirs(frames), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.skipif(not RELEASED.exists() or not FOOTAGE.exists(), reason="needs the released parameters and real frames")
-def test_the_released_parameters_on_real_frames() -> None:
+def test_the_released_parameters_on_real_frames(shared_weights: Path, shared_data: Path) -> None:
     pytest.importorskip("spandrel")
-    ours, theirs = models.load(RELEASED), models.load(RELEASED, "image")
+    released = shared_weights / "realesr-animevideov3.pth"
+    ours, theirs = models.load(released), models.load(released, "image")
     assert (ours.name, ours.options) == ("realesr_animevideo", models.create("realesr_animevideo").options)
-    path = sorted(FOOTAGE.rglob("*.png"))[0]
+    path = sorted((shared_data / "Vid4").rglob("*.png"))[0]
     frame = to_tensor(read_picture(path))[:, :96, :128]
     with torch.no_grad():
         torch.testing.assert_close(ours(frame[None]).clamp(0, 1), theirs(frame[None]), atol=1e-5, rtol=1e-4)

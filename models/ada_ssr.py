@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.blocks import residual_blocks
 from models.parts.framewise import FramewiseNetwork
 from models.parts.registry import positive, register
@@ -53,6 +53,4 @@ class AdaSSR(FramewiseNetwork):
     def restore(self, frames: Tensor) -> Tensor:
         shallow = self.conv_first(frames)
         restored: Tensor = self.conv_last(self.upsample(self.conv_body(self.body(shallow)) + shallow))
-        if self.enlarge is None:
-            return restored
-        return restored + self.enlarge(frames, (restored.shape[-2], restored.shape[-1]))
+        return on_enlarged(restored, frames, self.enlarge)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.latent import AfterBlock, AfterLevel, as_it_is, autoencoder, decoded, encoded, widths
 from models.parts.registry import Network, positive, register, switches
 
@@ -98,9 +98,7 @@ class Autoencoder(Network):
         """The frames of latents (N, C, h, w), RGB about in [0, 1], unclipped, refined on the way."""
         raw = latents * self.deviation + self.mean
         frames = decoded(self.kl.decoder, self.kl.post_quant_conv(raw), after_block, after_level)
-        if self.enlarge is not None:
-            frames = frames + self.enlarge(raw[:, :3], (frames.shape[-2], frames.shape[-1]))
-        return (frames + 1) / 2
+        return (on_enlarged(frames, raw[:, :3], self.enlarge) + 1) / 2
 
     def train_on(self, frames: Tensor) -> dict[str, Tensor]:
         """What it gives while it learns, of frames as of `encode`: `frames`, decoded from latents drawn from their distributions, and

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.blocks import in_parts, pad_to_multiple
 from models.parts.framewise import FramewiseNetwork
 from models.parts.registry import positive, register
@@ -92,7 +92,7 @@ class RealESRGAN(FramewiseNetwork):
         x = x + self.conv_body(self.body(x))
         # At the output's size features take 16 times the memory.
         restored = in_parts(self._enlarged, x, larger=4)[..., :height, :width]
-        return restored if self.enlarge is None else restored + self.enlarge(frames, (height, width))
+        return on_enlarged(restored, frames, self.enlarge)
 
     def _enlarged(self, x: Tensor) -> Tensor:
         for conv in (self.conv_up1, self.conv_up2):

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.parts.base import enlarger_if_any
-from models.parts.blocks import in_parts, leaky_relu, residual_blocks, upsample_x2
+from models.parts.blocks import SubPixelNetwork, in_parts, leaky_relu, residual_blocks
 from models.parts.in_between import in_between, sight
 from models.parts.profiles import ProfileBlock, ReplicatedConv2d, along_slices
-from models.parts.registry import Network, positive, register
+from models.parts.registry import positive, register
 from models.parts.space_time import check_clip
 
 
 @register("temporal_profile")
-class TemporalProfile(Network):
+class TemporalProfile(SubPixelNetwork):
     """Super-resolution by four in space and two in time, of clips of at least two frames of any size.
 
     Args:
@@ -33,7 +33,6 @@ class TemporalProfile(Network):
         ValueError: an option has no such value.
     """
 
-    scale = 4
     time_scale = 2
     min_frames = 2
 
@@ -48,15 +47,7 @@ class TemporalProfile(Network):
         self.conv_first = nn.Conv2d(3 * 3, channels, 3, padding=1)
         self.fuse = nn.Conv2d(3 * channels, channels, 1)
         self.refine = residual_blocks(channels, blocks)
-        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-        self.upconv2 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-        self.conv_hr = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
-
-    @property
-    def last(self) -> nn.Module:
-        """The layer that makes what is added to the enlarged frames."""
-        return self.conv_last
+        self.add_sub_pixels(channels, channels)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, T, 3, h, w) RGB in [0, 1], T at least 2, to (N, 2T - 1, 3, 4h, 4w), unclipped.
@@ -85,9 +76,7 @@ class TemporalProfile(Network):
 
     def _restored(self, frames: Tensor, around: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         fused = self.fuse(torch.cat([leaky_relu(self.conv_first(around)), rows, columns], dim=1))
-        x = upsample_x2(self.refine(fused), self.upconv1)
-        restored: Tensor = self.conv_last(leaky_relu(self.conv_hr(upsample_x2(x, self.upconv2))))
-        return restored if self.enlarge is None else restored + self.enlarge(frames, (restored.shape[-2], restored.shape[-1]))
+        return self.upsample(self.refine(fused), frames)
 
 
 def _held(clip: Tensor, by: int) -> Tensor:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.parts.base import enlarger_if_any
-from models.parts.blocks import in_parts, leaky_relu, pad_to_multiple, residual_blocks, upsample_x2
+from models.parts.base import enlarger_if_any, on_enlarged
+from models.parts.blocks import SubPixelNetwork, in_parts, leaky_relu, pad_to_multiple, residual_blocks
 from models.parts.edvr import MULTIPLE, PyramidAlignment
 from models.parts.in_between import in_between, interleave
-from models.parts.registry import Network, positive, register
+from models.parts.registry import positive, register
 from models.parts.space_time import check_clip
 
 
 @register("zooming_slowmo")
-class ZoomingSlowMo(Network):
+class ZoomingSlowMo(SubPixelNetwork):
     """Super-resolution by four in space and two in time, of clips of at least two frames.
 
     Args:
@@ -32,7 +32,6 @@ class ZoomingSlowMo(Network):
         ValueError: an option has no such value.
     """
 
-    scale = 4
     time_scale = 2
     min_frames = 2
 
@@ -59,15 +58,7 @@ class ZoomingSlowMo(Network):
         self.fuse = nn.Conv2d(2 * channels, channels, 1)
         self.reconstruction = residual_blocks(channels, reconstruction_blocks)
         self.enlarge = enlarger_if_any("zooming_slowmo", base)
-        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-        self.upconv2 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-        self.conv_hr = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
-
-    @property
-    def last(self) -> nn.Module:
-        """The layer that makes the output."""
-        return self.conv_last
+        self.add_sub_pixels(channels, channels)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, T, 3, h, w) RGB in [0, 1], T at least 2, to (N, 2T - 1, 3, 4h, 4w), unclipped.
@@ -79,21 +70,17 @@ class ZoomingSlowMo(Network):
         height, width = clip.shape[-2:]
         padded = pad_to_multiple(clip, MULTIPLE)
         given = self.feature_extraction(leaky_relu(self.conv_first(padded.flatten(0, 1)))).unflatten(0, clip.shape[:2])
-        made = [self.between(given[:, t], given[:, t + 1]) for t in range(clip.shape[1] - 1)]
-        features = interleave(given, torch.stack(made, dim=1))
+        between = [self.between(given[:, t], given[:, t + 1]) for t in range(clip.shape[1] - 1)]
+        features = interleave(given, torch.stack(between, dim=1))
         both = [self.recurrent(features), self.recurrent(features.flip(1)).flip(1)]
         fused = self.fuse(torch.cat(both, dim=2).flatten(0, 1))
-        frames = in_parts(self.reconstruct, fused).unflatten(0, features.shape[:2])[..., : 4 * height, : 4 * width]
-        if self.enlarge is None:
-            return frames
-        base = self.enlarge(in_between(clip, "linear").flatten(0, 1), (4 * height, 4 * width))
-        return frames + base.view_as(frames)
+        made = in_parts(self.reconstruct, fused)[..., : 4 * height, : 4 * width]
+        frames = on_enlarged(made, in_between(clip, "linear").flatten(0, 1), self.enlarge)
+        return frames.unflatten(0, features.shape[:2])
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """Features (N, channels, h, w) to frames (N, 3, 4h, 4w)."""
-        x = upsample_x2(self.reconstruction(features), self.upconv1)
-        frames: Tensor = self.conv_last(leaky_relu(self.conv_hr(upsample_x2(x, self.upconv2))))
-        return frames
+        return self.residual(self.reconstruction(features))
 
 
 class Blend(nn.Module):

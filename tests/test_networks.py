@@ -412,9 +412,14 @@ def transpose(network: Network) -> None:
     # Samples of deformable convolutions: places in the kernel, row by row, and of each how far down and along.
     places = [0, 3, 6, 1, 4, 7, 2, 5, 8]
     for key, value in network.named_parameters():
+        layer = key.rpartition(".")[0]
+        if layer.startswith("profile"):  # of slices through time, along rows and along columns by the same kernels
+            continue
         if value.ndim == 4:
             value.copy_(value.transpose(2, 3).clone())
-        layer = key.rpartition(".")[0]
+        if network.name == "temporal_profile" and key == "fuse.weight":  # sees frames, then rows, then columns
+            around, rows, columns = value.chunk(3, dim=1)
+            value.copy_(torch.cat([around, columns, rows], dim=1))
         if layer in ("upconv1", "upconv2"):  # two rows of two columns
             exchange(value, [4 * channel + place for channel in range(len(value) // 4) for place in (0, 2, 1, 3)])
         elif layer.endswith(("conv_offset", "conv_offset.6")):

@@ -51,3 +51,8 @@ def enlarger_if_any(network: str, base: str) -> Enlarge | None:
     if base not in (NO_BASE, *BASES):
         raise ValueError(misspelt(f"base of {network}", str(base), (NO_BASE, *BASES)))
     return None if base == NO_BASE else BASES[base]
+
+
+def on_enlarged(made: Tensor, frames: Tensor, enlarge: Enlarge | None) -> Tensor:
+    """What a network makes of frames (N, 3, h, w), (N, 3, H, W), added to these as they are enlarged; as it is without a base."""
+    return made if enlarge is None else made + enlarge(frames, (made.shape[-2], made.shape[-1]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger
+from models.parts.base import Enlarge, enlarger, on_enlarged
 from models.parts.registry import Network, positive
 
 RESIDUAL_GAIN = 0.1
@@ -68,10 +68,11 @@ class SubPixelNetwork(Network):
     """What networks share that enlarge features four times by two sub-pixel convolutions and add the
     result to the enlarged frame (EDVR, CVPRW 2019, Fig. 2; BasicVSR, CVPR 2021).
 
-    A subclass calls `add_upsampler` at the end of its `__init__`.
+    A subclass calls `add_upsampler` at the end of its `__init__`, or `add_sub_pixels` where it sets `enlarge` itself.
     """
 
     scale = 4
+    enlarge: Enlarge | None
 
     def add_upsampler(self, channels: int, upsample_channels: int, base: str) -> None:
         """Make the layers that `upsample` uses.
@@ -84,8 +85,12 @@ class SubPixelNetwork(Network):
         Raises:
             ValueError: there is no such base.
         """
-        positive(self.name, channels=channels, upsample_channels=upsample_channels)
+        self.add_sub_pixels(channels, upsample_channels)
         self.enlarge = enlarger(self.name, base)
+
+    def add_sub_pixels(self, channels: int, upsample_channels: int) -> None:
+        """Make the layers that `residual` uses; arguments as of `add_upsampler`."""
+        positive(self.name, channels=channels, upsample_channels=upsample_channels)
         self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.upconv2 = nn.Conv2d(channels, 4 * upsample_channels, 3, padding=1)
         self.conv_hr = nn.Conv2d(upsample_channels, upsample_channels, 3, padding=1)
@@ -106,10 +111,13 @@ class SubPixelNetwork(Network):
         Returns:
             (N, 3, 4H, 4W), unclipped.
         """
-        x = upsample_x2(features, self.upconv1)
-        x = upsample_x2(x, self.upconv2)
-        residual = self.conv_last(leaky_relu(self.conv_hr(x)))
-        return residual + self.enlarge(frame, (residual.shape[-2], residual.shape[-1]))
+        return on_enlarged(self.residual(features), frame, self.enlarge)
+
+    def residual(self, features: Tensor) -> Tensor:
+        """What features, (N, channels, H, W), add to the enlarged frame: (N, 3, 4H, 4W)."""
+        x = upsample_x2(upsample_x2(features, self.upconv1), self.upconv2)
+        made: Tensor = self.conv_last(leaky_relu(self.conv_hr(x)))
+        return made
 
 
 def residual_blocks(channels: int, blocks: int) -> nn.Sequential:

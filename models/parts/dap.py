@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import bilinear, enlarger
+from models.parts.base import bilinear, enlarger, on_enlarged
 from models.parts.blocks import LEAK, RESIDUAL_GAIN, leaky_relu
 from models.parts.deform import zero_init
 from models.parts.online import OnlineNetwork, State
@@ -198,8 +198,7 @@ class DAP(OnlineNetwork):
         *before, hidden = state
         fetched = self.fuse(now[0], before[0], hidden, self.moves(now, before))
         x = self.body(F.leaky_relu(self.body_in(torch.cat([frame, now[0], fetched], dim=1)), LEAK))
-        residual = F.pixel_shuffle(self.head_img(x), 4)
-        return residual + self.enlarge(frame, (residual.shape[-2], residual.shape[-1])), (*now, self.head_h(x))
+        return on_enlarged(F.pixel_shuffle(self.head_img(x), 4), frame, self.enlarge), (*now, self.head_h(x))
 
     def moves(self, now: list[Tensor], before: list[Tensor]) -> Tensor:
         """Where the samples of every pixel are: (N, 2 * samples, H, W) pixels to the right and down of it.

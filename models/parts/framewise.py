@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.blocks import in_parts
 from models.parts.online import OnlineNetwork, State
 
@@ -65,9 +65,7 @@ class FeatureNetwork(FramewiseNetwork):
 
     def restore(self, frames: Tensor) -> Tensor:
         restored = self.to_img(self.features(self.to_feat(frames)))
-        if self.enlarge is None:
-            return restored
-        return restored + self.enlarge(frames, (restored.shape[-2], restored.shape[-1]))
+        return on_enlarged(restored, frames, self.enlarge)
 
 
 def feature_options(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.online import OnlineNetwork, State
 from models.parts.priors import given
 from models.parts.registry import misspelt, positive
@@ -330,9 +330,7 @@ class RDG(OnlineNetwork):
             x = decoder(x, guide, depth, hidden[level], self.at_level(moved, x))
             kept.append(x)
         restored = self.UpSample((x + first)[..., :height, :width])
-        if self.enlarge is not None:
-            restored = restored + self.enlarge(frame, (4 * height, 4 * width))
-        return restored, (*kept, own)
+        return on_enlarged(restored, frame, self.enlarge), (*kept, own)
 
     def at_level(self, motion: Tensor, like: Tensor) -> Tensor:
         """Motion (N, 2, H, W) in the size of (N, ..., h, w), and in the paper's variant in its pixels."""

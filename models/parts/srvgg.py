@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 from models.parts.framewise import FramewiseNetwork
 from models.parts.registry import positive
 
@@ -49,9 +49,7 @@ class CompactNetwork(FramewiseNetwork):
 
     def restore(self, frames: Tensor) -> Tensor:
         restored = F.pixel_shuffle(self.body(frames), int(self.scale))
-        if self.enlarge is None:
-            return restored
-        return restored + self.enlarge(frames, (restored.shape[-2], restored.shape[-1]))
+        return on_enlarged(restored, frames, self.enlarge)
 
 
 def published_options(state: Mapping[str, Tensor], layers: int) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.parts.base import enlarger_if_any
+from models.parts.base import enlarger_if_any, on_enlarged
 
 
 class WindowAttention(nn.Module):
@@ -162,7 +162,4 @@ class DistortionControl(nn.Module):
             deep = layer(deep)
         deep = self.norm(deep.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         x = self.upsample(self.conv_before_upsample(self.conv_after_body(deep) + shallow))
-        enlarged = self.conv_last(x)
-        if self.enlarge is None:
-            return enlarged
-        return enlarged + self.enlarge(frames, (enlarged.shape[-2], enlarged.shape[-1]))
+        return on_enlarged(self.conv_last(x), frames, self.enlarge)

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.parts import liem as gates
 from models.parts.latent import widths
 from models.parts.registry import Network, misspelt, positive, register
-from models.parts.video_unet import ControlledVideoUNet
+from models.parts.video_unet import ControlledVideoUNet, Form
 
 
 @register("star")
@@ -55,7 +55,7 @@ class STAR(ControlledVideoUNet, Network):
         positive(self.name, blocks=blocks, head=head, first_heads=first_heads, context=context, latents=latents, groups=groups)
         if liem not in gates.FORMS:
             raise ValueError(misspelt(f"value of liem of {self.name}", str(liem), gates.FORMS))
-        super().__init__(latents, levels, attention, blocks, head, first_heads, context, groups, liem)
+        super().__init__(Form(latents, levels, attention, blocks, head, first_heads, context, groups, liem))
 
     def forward(self, noisy: Tensor, hint: Tensor, times: Tensor, text: Tensor) -> Tensor:
         """See `ControlledVideoUNet.velocity`."""

@@ -21,7 +21,7 @@ from models.parts.colour import adain
 from models.parts.latent import widths
 from models.parts.registry import Network, misspelt, positive, register
 from models.parts.resize import imresize_to
-from models.parts.video_unet import ControlledVideoUNet
+from models.parts.video_unet import ControlledVideoUNet, Form
 
 
 @register("star_mini")
@@ -98,7 +98,7 @@ class STARMini(Network):
         self.schedule = noise.shifted_cosine()
         self.vae = Autoencoder(fine, vae_layers, latents, groups, False, base)
         heads = max(1, levels[0] // head)
-        self.denoiser = ControlledVideoUNet(latents, levels, attention, blocks, head, heads, context, groups, liem)
+        self.denoiser = ControlledVideoUNet(Form(latents, levels, attention, blocks, head, heads, context, groups, liem))
         self.register_buffer("text", torch.zeros(1, 1, context))
 
     @property

@@ -202,8 +202,8 @@ class First(nn.Conv2d):
         return super().forward(x)
 
 
-class Encoder(nn.Module):
-    """The encoder and the middle of the U-Net.
+class Form(NamedTuple):
+    """What a U-Net is made of.
 
     Args:
         latents: channels of the latents.
@@ -216,19 +216,23 @@ class Encoder(nn.Module):
         liem: a form of `models.parts.liem`.
     """
 
-    def __init__(
-        self,
-        latents: int,
-        channels: tuple[int, ...],
-        attention: Sequence[bool],
-        blocks: int,
-        head: int,
-        first_heads: int,
-        context: int,
-        groups: int,
-        liem: str,
-    ) -> None:
+    latents: int
+    channels: tuple[int, ...]
+    attention: Sequence[bool]
+    blocks: int
+    head: int
+    first_heads: int
+    context: int
+    groups: int
+    liem: str
+
+
+class Encoder(nn.Module):
+    """The encoder and the middle of the U-Net."""
+
+    def __init__(self, form: Form) -> None:
         super().__init__()
+        latents, channels, attention, blocks, head, first_heads, context, groups, liem = form
         self.widths, self._context, self._head, self._groups, self._liem = channels, context, head, groups, liem
         finest, known = channels[0], 4 * channels[0]
         self.time_embed = nn.Sequential(nn.Linear(finest, known), nn.SiLU(), nn.Linear(known, known))
@@ -277,12 +281,12 @@ class Encoder(nn.Module):
 class VideoControlNet(Encoder):
     """A copy of the encoder, told of the LR clip, whose outputs pass convolutions that begin as nothing."""
 
-    def __init__(self, latents: int, channels: tuple[int, ...], *rest: object) -> None:
-        super().__init__(latents, channels, *rest)  # type: ignore[arg-type]
+    def __init__(self, form: Form) -> None:
+        super().__init__(form)
         self.zero_convs = nn.ModuleList(nn.Sequential(zero(nn.Conv2d(width, width, 1))) for width in self.handed)
-        coarsest = channels[-1]
+        coarsest = form.channels[-1]
         self.middle_block_out = nn.Sequential(zero(nn.Conv2d(coarsest, coarsest, 1)))
-        self.input_hint_block = zero(nn.Conv2d(latents, channels[0], 3, padding=1))
+        self.input_hint_block = zero(nn.Conv2d(form.latents, form.channels[0], 3, padding=1))
 
     def forward(self, x: Tensor, hint: Tensor, times: Tensor, text: Tensor, frames: int) -> list[Tensor]:
         *found, middle = self.encode(x, self.known(times, text, frames), self.input_hint_block(hint))
@@ -290,38 +294,27 @@ class VideoControlNet(Encoder):
 
 
 class ControlledVideoUNet(Encoder):
-    """The whole denoiser; arguments as of `Encoder`.
+    """The whole denoiser.
 
     The sides of latents have to be multiples of 2 to the number of halvings, n, and their rows 2 more than such a multiple (see
     `Downsample`); with one halving, that is the same.
     """
 
-    def __init__(
-        self,
-        latents: int,
-        channels: tuple[int, ...],
-        attention: Sequence[bool],
-        blocks: int,
-        head: int,
-        first_heads: int,
-        context: int,
-        groups: int,
-        liem: str,
-    ) -> None:
-        shape = (latents, channels, attention, blocks, head, first_heads, context, groups, liem)
-        super().__init__(*shape)
+    def __init__(self, form: Form) -> None:
+        super().__init__(form)
+        channels, blocks, groups = form.channels, form.blocks, form.groups
         known, width, handed = 4 * channels[0], channels[-1], list(self.handed)
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(len(channels))):
             output = channels[level]
             for index in range(blocks + 1):
-                layers = [Residual(width + handed.pop(), output, known, groups), *self.pair(output, attention[level])]
+                layers = [Residual(width + handed.pop(), output, known, groups), *self.pair(output, form.attention[level])]
                 if level and index == blocks:
                     layers.append(Upsample(output))
                 self.output_blocks.append(nn.ModuleList(layers))
                 width = output
-        self.out = _silenced(width, zero(nn.Conv2d(width, latents, 3, padding=1)), groups)
-        self.VideoControlNet = VideoControlNet(*shape)
+        self.out = _silenced(width, zero(nn.Conv2d(width, form.latents, 3, padding=1)), groups)
+        self.VideoControlNet = VideoControlNet(form)
 
     @property
     def halvings(self) -> int:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,12 @@ def publish(params: Params, root: Path) -> list[Cell]:
 @dataclass(frozen=True)
 class Titled:
     """A chart, with a title that says what it is of and what it shows; `of` are the corpus, degradation and metric, as far as it is
-    of one."""
+    of one. It is None where there is too little to draw."""
 
     title: str
     shows: str
     of: dict[str, str]
-    chart: Markup
+    chart: Markup | None
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _made(drawn: Sequence[tuple[str, str, dict[str, str], Markup | None]]) -> list[Titled]:
-    return [Titled(title, shows, of, chart) for title, shows, of, chart in drawn if chart is not None]
+def _drawn(found: Iterable[Titled]) -> list[Titled]:
+    return [one for one in found if one.chart is not None]
 
 
 def _of(pair: tables.Pair) -> dict[str, str]:
@@ -188,7 +188,7 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
     """PSNR against each cost, pair after pair."""
     drawn = [
         [
-            (
+            Titled(
                 pair.label,
                 f"PSNR against {said}",
                 _of(pair),
@@ -198,21 +198,19 @@ def _costly(tested: Tested, styles: Sequence[charts.Series]) -> list[list[Titled
         ]
         for cost, said in (("seconds", "latency"), ("delay", "delay"), ("parameters", "parameters"))
     ]
-    return [made for each in drawn if (made := _made(each))]
+    return [some for each in drawn if (some := _drawn(each))]
 
 
 def _perceived(tested: Tested, styles: Sequence[charts.Series]) -> list[Titled]:
     """How frames look against how near they are, pair after pair."""
-    return _made(
-        [
-            (
-                pair.label,
-                "PSNR against how frames look",
-                _of(pair),
-                charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"),
-            )
-            for index, (pair, found) in enumerate(tested)
-        ]
+    return _drawn(
+        Titled(
+            pair.label,
+            "PSNR against how frames look",
+            _of(pair),
+            charts.perception_against_distortion(pair, found, styles, f"perceived-{index}"),
+        )
+        for index, (pair, found) in enumerate(tested)
     )
 
 
@@ -224,7 +222,7 @@ def _leading(found: Sequence[answer.Answer], costly: list[list[Titled]]) -> Titl
 
 def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Series]) -> list[Titled]:
     """The metrics that suites show against what the tested degradations of each family differ in."""
-    drawn: list[tuple[str, str, dict[str, str], Markup | None]] = []
+    drawn: list[Titled] = []
     for corpus, test in params.tests.corpora.items():
         for family in families.families(params.recipes, params.tests.degradations):
             metrics = dict.fromkeys(
@@ -234,8 +232,9 @@ def _robust(params: Params, cells: Sequence[Cell], styles: Sequence[charts.Serie
             )
             for metric in tables.headings(metrics):
                 chart = charts.robustness(corpus, test.protocols[0], family, metric, cells, styles, f"robust-{len(drawn)}")
-                drawn.append((corpus, f"{metric.label} against {family.label}", {"corpus": corpus, "metric": metric.name}, chart))
-    return _made(drawn)
+                of = {"corpus": corpus, "metric": metric.name}
+                drawn.append(Titled(corpus, f"{metric.label} against {family.label}", of, chart))
+    return _drawn(drawn)
 
 
 def _shown(
@@ -250,8 +249,10 @@ def _shown(
     methods = [one.method for one in styles]
     clips = pictures.few(sorted({clip for cell in found for scores in cell.protocols.values() for clip in scores.clips}))
     frames = {cell.method: cell.frames() for cell in found}
-    drawn: list[tuple[str, str, dict[str, str], Markup | None]] = [
-        (clip, "PSNR over the frames", {}, charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}"))
+    drawn = [
+        Titled(
+            clip, "PSNR over the frames", {}, charts.quality_over_frames(pair, clip, frames, styles, f"{anchor}-frames-{place}")
+        )
         for place, clip in enumerate(clips)
     ]
     return Shown(
@@ -262,7 +263,7 @@ def _shown(
         album,
         overview.overviews(pair, methods, found, statistics.replicates(params)),
         tables.clip_tables(pair, methods, found, tables.shown_metrics(params, pair)),
-        _made(drawn),
+        _drawn(drawn),
     )
 
 

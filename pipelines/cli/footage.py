@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -237,7 +236,7 @@ def restore(
                 "give a smaller --window or --tile, or --device cpu."
             ) from error
         if network.time_scale > 1:
-            print(_doubled(clip, network), file=sys.stderr)
+            typer.echo(_doubled(clip, network), err=True)
 
     told = json.dumps([identity, repr(writing)])
     finished = _finished(destination, clips, told)

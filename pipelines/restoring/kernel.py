@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from pipelines.degradations import filtering
-
-LUMA = (0.299, 0.587, 0.114)
+from pipelines.degradations.noise import LUMA
 
 BAND = (0.04, 0.4)
 """Frequencies that are looked at, in cycles per LR pixel: below it few, above it what decimation folded down."""

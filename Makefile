@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # An environment that was made elsewhere and moved has the old place in all of its scripts.
 MOVED := $(shell test -f .venv/bin/activate && ! test -L .venv && ! grep -qF '$(CURDIR)/.venv' .venv/bin/activate && echo moved)
-DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu dap_bi realesrgan_plain cascade_flow ada_vsr_meta_internal
+DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu dap_bi cascade_flow ada_vsr_meta_internal
 
 setup: $(READY)
 ifneq ($(MOVED),)

@@ -1,4 +1,4 @@
-# make demo      the embedded corpus, degraded, restored, compared: one small method of each suite
+# make demo      the embedded corpus, degraded, restored, compared: a few small methods
 # make demo-all  likewise with every method of params.yaml
 # make test      style, types and tests (pytest -m long for the long forms)
 # make bench     the speed tables

@@ -1,4 +1,4 @@
-"""Channels-last, bfloat16 and torch.compile, each and together: latency against plain float32, and what they change.
+"""bfloat16 and torch.compile, each and together: latency against plain float32, and what they change.
 
 `python -m benchmarks.acceleration [--weights basicvsr=FILE …] [--lr 64x112] [--frames 5] [--device cuda] [--ways bfloat16 …]`; networks without a
 file have random parameters.
@@ -24,11 +24,9 @@ THREADS = 2
 ROUNDS = 3
 WAYS = {
     "float32": Speed(),
-    "channels last": Speed(channels_last=True),
     "bfloat16": Speed(precision="bfloat16"),
     "compiled": Speed(compile=True),
-    "channels last, bfloat16": Speed(channels_last=True, precision="bfloat16"),
-    "channels last, bfloat16, compiled": Speed(compile=True, channels_last=True, precision="bfloat16"),
+    "bfloat16, compiled": Speed(compile=True, precision="bfloat16"),
 }
 
 

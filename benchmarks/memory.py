@@ -1,7 +1,7 @@
 """Peak memory of restoring a clip by BasicVSR++: whole, in windows of time, in tiles; and what the cuts change.
 
 `python -m benchmarks.memory [--frames 100] [--lr 180x320] [--tile 96] [--weights FILE] [--fast] [--cases whole windows …]`. Every case
-runs in a process of its own; `--fast` is channels last and bfloat16. Without a file the network has random parameters, whose flow is none: what windows change is then no guide.
+runs in a process of its own; `--fast` is bfloat16. Without a file the network has random parameters, whose flow is none: what windows change is then no guide.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _run(job: dict[str, Any]) -> None:
     if "make" in job:
         models.save(restoring.network(NETWORK), Path(job["make"]))
         return print("null")
-    speed = Speed(channels_last=True, precision="bfloat16") if job["fast"] else PLAIN
+    speed = Speed(precision="bfloat16") if job["fast"] else PLAIN
     case, count = dict(job["case"]), job["frames"]
     count = case.pop("first", count)
     clip = restoring.clip(job["frames"], *job["lr"])[:count]

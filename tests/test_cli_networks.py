@@ -113,12 +113,12 @@ def test_any_scale_and_tiles(vsr: Vsr, tmp_path: Path) -> None:
 def test_ways_to_run_a_network(vsr: Vsr, tmp_path: Path, tiny: Path) -> None:
     source = put(tmp_path / "lr", moving(3, 32, 40))
     network = ("--method", "basicvsr", "--weights", tiny)
-    ways = {"plain": (), "last": ("--channels-last",), "half": ("--precision", "bfloat16")}
+    ways = {"plain": (), "half": ("--precision", "bfloat16")}
     made = {}
     for name, options in ways.items():
         assert vsr("restore", source, tmp_path / name, *network, *options).code == 0
         made[name] = np.stack(pngs(tmp_path / name)).astype(int)
-    assert np.abs(made["last"] - made["plain"]).max() <= 1 and np.abs(made["half"] - made["plain"]).max() <= 4
+    assert np.abs(made["half"] - made["plain"]).max() <= 4
     assert (made["half"] != made["plain"]).any()
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import models
 from models import Network
-from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, by_grid, by_operator
+from models.parts.deform import GuidedDeformConv, ModulatedDeformConv, by_gather, by_grid, by_operator
 from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
 from pipelines.restoring.cost import cost
@@ -236,6 +236,26 @@ def test_what_learns_on_a_processor_is_the_operator(inputs: int, groups: int, he
     ):
         torch.testing.assert_close(ours, theirs)
     assert torch.autograd.gradcheck(by_grid, given)
+
+
+@pytest.mark.parametrize(("inputs", "groups", "height", "width"), [(4, 2, 5, 6), (6, 1, 1, 4), (4, 4, 3, 1), (16, 2, 70, 130)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_restores_on_a_processor_is_the_operator(
+    inputs: int, groups: int, height: int, width: int, layout: torch.memory_format
+) -> None:
+    """Far outside of the frame too, in frames of more rows than are sampled at once; and what is no number is none."""
+    torch.manual_seed(0)
+    maps = [torch.randn(2, channels, height, width) for channels in (inputs, 18 * groups, 9 * groups)]
+    x, offset, mask = (part.contiguous(memory_format=layout) for part in maps)
+    offset *= 3
+    offset[:, :, 0, 0] = 1e9
+    offset[:, :, -1, -1] = -float("inf")
+    weight, bias = torch.randn(3, inputs, 3, 3), torch.randn(3)
+    torch.testing.assert_close(
+        by_gather(x, offset, mask, weight, bias), by_operator(x, offset, mask, weight, bias), rtol=1e-5, atol=1e-5
+    )
+    offset[1, 0, 0, 0] = float("nan")
+    assert not by_gather(x, offset, mask, weight, bias)[1, :, 0, 0].isfinite().any()
 
 
 def test_deformable_convolution_starts_as_half_a_convolution() -> None:

@@ -6,6 +6,8 @@ of the parameters that EDVR and BasicVSR++ publish.
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +19,10 @@ TAPS = 9
 
 PREDICTED = 3 * TAPS
 """What is predicted per pixel and group: two coordinates and a weight for every sample."""
+
+
+BAND = 2**13
+"""Pixels times groups that `by_gather` samples at once: as many as keep what they are made of in the cache."""
 
 
 class ModulatedDeformConv(nn.Module):
@@ -59,9 +65,9 @@ class ModulatedDeformConv(nn.Module):
         exact = torch.promote_types(x.dtype, torch.float32)
         given = [part.to(exact) for part in (x, offset, mask, self.weight, self.bias)]
         learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
+        way = by_operator if x.device.type != "cpu" else by_grid if learning else by_gather
         with full_precision(x.device):
-            moved = (by_grid if learning and x.device.type == "cpu" else by_operator)(*given)
-        return moved.to(x.dtype)
+            return way(*given).to(x.dtype)
 
 
 def by_operator(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -70,6 +76,44 @@ def by_operator(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     from torchvision.ops import deform_conv2d
 
     return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
+
+
+def by_gather(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `by_operator` gives, without gradients, in a third of its time on a processor. The channels of a group lie side by side,
+    so that a sample is a weighted sum of four rows of a table."""
+    count, inputs, height, width = x.shape
+    groups = mask.shape[1] // TAPS
+    # Zeros around the frame: samples that lie farther outside are moved there.
+    framed = x.new_zeros(count, height + 3, width + 3, inputs)
+    framed[:, 1:-2, 1:-2] = x.permute(0, 2, 3, 1)
+    stride = width + 3
+    corners = groups * torch.tensor([0, 1, stride, stride + 1], dtype=torch.int32)
+    group = torch.arange(groups, dtype=torch.int32)[:, None]
+    columns = torch.arange(width, dtype=x.dtype)[:, None, None]
+    down, right = torch.arange(TAPS, dtype=x.dtype) // 3 - 1, torch.arange(TAPS, dtype=x.dtype) % 3 - 1
+    kernel = weight.reshape(len(weight), groups, -1, TAPS).permute(1, 3, 2, 0).reshape(-1, len(weight))
+    moves = offset.view(count, groups, TAPS, 2, height, width).permute(0, 4, 5, 1, 2, 3)
+    masks = mask.view(count, groups, TAPS, height, width).permute(0, 3, 4, 1, 2)
+    made = x.new_empty(count, height, width, len(weight))
+    band = max(1, BAND // (width * groups))
+    for clip, top in product(range(count), range(0, height, band)):
+        rows = slice(top, top + band)
+        lines = torch.arange(top, min(top + band, height), dtype=x.dtype)[:, None, None, None]
+        y = (moves[clip, rows, ..., 0].contiguous() + (lines + down)).clamp_(-1, height)
+        along = (moves[clip, rows, ..., 1].contiguous() + (columns + right)).clamp_(-1, width)
+        above, left = y.floor().nan_to_num_(), along.floor().nan_to_num_()  # what is no number stays so by its shares
+        y -= above
+        along -= left
+        weights = masks[clip, rows].contiguous()
+        lower = y * weights
+        upper = weights - lower
+        lower_right, upper_right = lower * along, upper * along
+        shares = torch.stack([upper - upper_right, upper_right, lower - lower_right, lower_right], dim=-1)
+        pixels = above.int().add_(1).mul_(stride).add_(left.int()).add_(1).mul_(groups).add_(group)
+        rows_of_table, table = (pixels[..., None] + corners).view(-1, 4), framed[clip].view(-1, inputs // groups)
+        found = F.embedding_bag(rows_of_table, table, mode="sum", per_sample_weights=shares.view(-1, 4))
+        made[clip, rows] = torch.addmm(bias, found.view(len(lines) * width, -1), kernel).view(-1, width, len(weight))
+    return made.permute(0, 3, 1, 2)
 
 
 def by_grid(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

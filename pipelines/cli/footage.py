@@ -104,7 +104,6 @@ def restore(
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network first, which takes a minute or more and a C++ compiler.")
     ] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Keep a pixel's channels together in memory.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or the faster and coarser bfloat16.")] = "float32",
     raw: Annotated[
         str | None,
@@ -151,7 +150,7 @@ def restore(
     from pipelines.restoring.speed import Speed
     from pipelines.runtime.progress import Progress
 
-    speed = Speed(compile_network, channels_last, precision)  # type: ignore[arg-type]  # it checks the precision
+    speed = Speed(compile_network, precision)  # type: ignore[arg-type]  # it checks the precision
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if place not in ("cpu", "cuda"):
         raise unknown("device", place, ("cpu", "cuda"))

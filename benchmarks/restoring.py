@@ -39,7 +39,7 @@ def network(name: str, weights: Path | None = None) -> Network:
     made = models.create(name).eval()
     last = made.last
     assert isinstance(last, nn.Conv2d) and last.bias is not None
-    seen = to_tensor(clip(made.window or 3, 48, 64))[None]
+    seen = to_tensor(clip(made.window or max(3, made.min_frames), 48, 64))[None]
     with torch.inference_mode():
         added = made(seen)
         plain = last.weight.clone(), last.bias.clone()

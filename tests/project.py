@@ -8,13 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import choices
 import psutil
 import yaml
+
+from pipelines.runtime.fork_server import ADDRESS
 
 ROOT = Path(__file__).resolve().parent.parent
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
@@ -79,6 +82,32 @@ def clone(root: Path, edit: Callable[[dict[str, Any]], None]) -> Project:
     project.run("git", "add", "--all")
     project.run("git", *IDENTITY, "commit", "--quiet", "--message", "clone")
     return project
+
+
+@contextmanager
+def one_cluster(project: Project) -> Iterator[None]:
+    """One Ray cluster for all commands in the block; else every stage starts and ends its own, for seconds."""
+    script = (
+        "import os, ray, sys; from pipelines.runtime.cluster import connect; from pipelines.runtime.fork_server import ADDRESS\n"
+        "with connect(): print(ray.get_runtime_context().gcs_address, os.environ.get(ADDRESS, ''), flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=project.root,
+        env=project.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    address, _, forked = process.stdout.readline().strip().partition(" ")
+    assert address, "the cluster did not start"
+    joined = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", ADDRESS: forked}
+    project.environment |= joined
+    yield
+    for name in joined:
+        del project.environment[name]
+    process.communicate(timeout=120)
 
 
 def stage_process(process: subprocess.Popen[str], module: str) -> psutil.Process:

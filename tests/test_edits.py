@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from project import IDENTITY, Project, clone, stage_process, wait_for
+from project import IDENTITY, Project, clone, one_cluster, stage_process, wait_for
 
 from pipelines.params import FILES
 
@@ -53,10 +53,12 @@ def smallest(params: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = clone(tmp_path_factory.mktemp("clone"), smallest)
-    project.run("vsr", "repro", "--jobs", "2", TRAIN, SCORE)
-    return project
+    project.environment["VSR_TRAIN_CPUS"] = "1"  # the cores that a training has beside another stage
+    with one_cluster(project):
+        project.run("vsr", "repro", "--jobs", "2", TRAIN, SCORE)
+        yield project
 
 
 def edit(path: Path, old: str, new: str) -> Callable[[], None]:
@@ -84,7 +86,7 @@ def during(project: Project, stage: str, work: Callable[[], None], *command: str
     """Run a stage and do something as soon as it has its run key; it is refused. What it said."""
     before = (project.root / "dvc.lock").read_bytes()
     held = {path.name for path in (project.root / ".vsr/work").iterdir()}
-    process = project.start(*(command or ("dvc", "repro", "--force", "--no-run-cache", "--single-item", stage)), VSR_WORKERS="1")
+    process = project.start(*(command or ("dvc", "repro", "--force", "--no-run-cache", "--single-item", stage)))
     wait_for(lambda: {path.name for path in (project.root / ".vsr/work").iterdir()} != held, process)
     running = stage_process(process, f"stages.{re.split('[@_]', stage)[0]}")
     running.send_signal(signal.SIGSTOP)

@@ -10,18 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from pipelines.clips.store import ClipAttributes, Frame, Store
 from pipelines.errors import VSRError
 from pipelines.runtime import pool, storing
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 class Paint:

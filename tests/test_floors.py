@@ -16,7 +16,7 @@ FLOORS = (
     {"pipelines.clips", "pipelines.networks", "pipelines.results", "pipelines.weights"},
     {"pipelines.degradations", "pipelines.priors"},
     {"pipelines.metrics", "pipelines.restoring"},
-    {"pipelines.evaluation", "pipelines.monitoring"},
+    {"pipelines.diagnosis", "pipelines.evaluation", "pipelines.monitoring"},
     {"pipelines.report", "pipelines.training"},
     {"pipelines.runtime"},
     {"pipelines.cli", "stages"},

@@ -27,6 +27,7 @@ def _run() -> None:
     import typer  # here, so that Ctrl-C is met while it is imported
 
     from pipelines.cli.cluster import jobs, submit
+    from pipelines.cli.diagnose import diagnose, pick
     from pipelines.cli.footage import degrade, export, restore
     from pipelines.cli.networks import card
     from pipelines.cli.project import clean, doctor, report, repro, sources, ui
@@ -37,7 +38,7 @@ def _run() -> None:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    listed = (repro, report, submit, jobs, degrade, restore, score, compare, card, export, ui, doctor, clean, sources)
+    listed = (repro, report, submit, jobs, diagnose, pick, degrade, restore, score, compare, card, export, ui, doctor, clean, sources)
     for command in listed:  # as the help shows them
         app.command()(command)
     app(prog_name="vsr")

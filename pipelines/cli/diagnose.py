@@ -92,6 +92,7 @@ def _lines(one: Diagnosis) -> str:
 def pick(
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video file or a folder of frames.")],
     metric: Annotated[str, typer.Option(help="By which methods are ordered.")] = "psnr",
+    scale: Annotated[int, typer.Option(min=1, help="To restore by.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The method for a clip by the results that are there: those on the tested degradation that is nearest to the clip's, how near that is,
@@ -106,5 +107,5 @@ def pick(
     found = list(_diagnosed([clip]).values())
     if len(found) > 1:
         raise VSRError(f"{clip} holds {len(found)} clips: give one of them.")
-    answer: Any = picking.pick(found[0], chosen, cells, metric, str(clip))
+    answer: Any = picking.pick(found[0], chosen, cells, metric, str(clip), params.find().parent, scale)
     typer.echo(json.dumps(answer.as_json(), ensure_ascii=False) if as_json else answer.text())

@@ -62,7 +62,7 @@ def diagnose(clip: Footage) -> Diagnosis:
     found: dict[str, Any] = {
         "crf": coding.crf(stream),
         "quantiser": level,
-        **_degraded(measured, seen, level.value if isinstance(level, Estimate) else None),
+        **degraded(measured, seen, level.value if isinstance(level, Estimate) else None),
         "jpeg": coding.jpeg(seen.kept),
         "interlaced": frames.fields(seen),
         "doubled": frames.doubled(seen),
@@ -95,14 +95,14 @@ def _facts(clip: Footage, stream: video.CodedStream | None) -> dict[str, Any]:
     }
 
 
-def _degraded(measured: Any, seen: Look, quantiser: float | None) -> dict[str, Any]:
+def degraded(measured: Any, seen: Look, quantiser: float | None) -> dict[str, Any]:
     """Blur, noise and enlargement."""
     if measured is None:
         return {"blur": Unknown(FEW), "noise": Unknown(FEW), "upscaled": Unknown(FEW)}
     found = estimator.estimate(measured, quantiser)
     sigma = estimator.noise(found)
     grey = noise.grey(seen.kept)
-    channels = 1.0 if grey else 1 / noise.COLOUR
+    channels = 1.0 if grey else 1 / estimator.COLOUR
     sigma = Estimate(*(channels * part for part in (sigma.value, sigma.low, sigma.high)))
     return {
         "blur": estimator.blur(found),

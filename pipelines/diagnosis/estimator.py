@@ -24,6 +24,9 @@ FILE = Path(__file__).with_name("estimator.safetensors")
 QUIET = 0.3
 """Levels added to a noise's deviation before its logarithm is taken: about that of rounding to 8 bits."""
 
+COLOUR = 0.668
+"""The deviation in luma of noise that has a deviation of 1 in each of three channels by itself: the norm of BT.601's weights."""
+
 NINETY = 1.645
 """Deviations of a normal law to each side that hold nine of ten."""
 

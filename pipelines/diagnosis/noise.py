@@ -16,9 +16,6 @@ BINS = 10
 HIGH = 0.3
 """Cycles per pixel from which a spectrum is noise where patches are flat."""
 
-COLOUR = 0.668
-"""The deviation in luma of noise that has a deviation of 1 in each of three channels by itself: the norm of BT.601's weights."""
-
 
 def _high(side: int = SIDE) -> np.ndarray:
     frequency = np.fft.fftfreq(side)

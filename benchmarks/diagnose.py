@@ -21,12 +21,13 @@ import torch
 from torch import nn
 
 from pipelines.clips import footage, video
+from pipelines.clips.video import quantisers
 from pipelines.clips.video.process import find_binary
 from pipelines.degradations import filtering
 from pipelines.degradations import noise as noises
 from pipelines.degradations.jpeg import jpeg
 from pipelines.degradations.resize import bicubic
-from pipelines.diagnosis import Diagnosis, Estimate, coding, diagnose, estimator
+from pipelines.diagnosis import Diagnosis, Estimate, coding, diagnose
 from pipelines.diagnosis import frames as of_frames
 from pipelines.diagnosis.diagnose import degraded
 from pipelines.diagnosis.look import look, luma
@@ -136,7 +137,16 @@ def blurred(clip: Clip, sigmas: tuple[float, float, float], scale: int) -> torch
 
 def blur_errors(rows: list[tuple[tuple[float, float, float], int, dict[str, Any]]]) -> None:
     """Errors by the size of the kernel."""
-    head("σ of the kernel, pixels of the clip", "axes", "median error of σ", "mean of log2(found / true)", "held by the interval", "θ, ratio 1.5 and more", "median error of θ", "no θ told")
+    head(
+        "σ of the kernel, pixels of the clip",
+        "axes",
+        "median error of σ",
+        "mean of log2(found / true)",
+        "held by the interval",
+        "θ, ratio 1.5 and more",
+        "median error of θ",
+        "no θ told",
+    )
     scale = rows[0][1]
     bins = [(0.0, math.inf), *((low / scale, high / scale) for low, high in ((0.6, 1), (1, 1.6), (1.6, 2.5), (2.5, 4)))]
     for low, high in bins:
@@ -157,7 +167,16 @@ def blur_errors(rows: list[tuple[tuple[float, float, float], int, dict[str, Any]
         errors = [abs(each.value / truth - 1) for truth, each in pairs]
         bias = np.mean([math.log2(each.value / truth) for truth, each in pairs])
         label = "all" if high == math.inf else f"{low:.3g} to {high:.3g}"
-        row(label, len(pairs), f"{np.median(errors):.1%}", float(bias), f"{held(pairs):.0%}", turned, f"{np.median(angles):.1f}°" if angles else "–", untold)
+        row(
+            label,
+            len(pairs),
+            f"{np.median(errors):.1%}",
+            float(bias),
+            f"{held(pairs):.0%}",
+            turned,
+            f"{np.median(angles):.1f}°" if angles else "–",
+            untold,
+        )
 
 
 # ---------------------------------------------------------------- parts
@@ -165,12 +184,22 @@ def blur_errors(rows: list[tuple[tuple[float, float, float], int, dict[str, Any]
 
 def blur_x4(real: Real) -> None:
     """Anisotropic Gaussians of σ 0.6 to 4 HR pixels, then every fourth pixel (`aniso_x4`): on the grid of the clip σ 0.15 to 1."""
-    blur_errors([(sigmas := kernel(rng), 4, found(pixels(blurred(clip, sigmas, 4)))["blur"]) for rng, _, clip in drawn("blur_x4", real, 6)])
+    blur_errors(
+        [
+            (sigmas := kernel(rng), 4, found(pixels(blurred(clip, sigmas, 4)))["blur"])
+            for rng, _, clip in drawn("blur_x4", real, 6)
+        ]
+    )
 
 
 def blur_x1(real: Real) -> None:
     """The same kernels on the grid of the clip."""
-    blur_errors([(sigmas := kernel(rng), 1, found(pixels(blurred(clip, sigmas, 1)))["blur"]) for rng, _, clip in drawn("blur_x1", real, 6)])
+    blur_errors(
+        [
+            (sigmas := kernel(rng), 1, found(pixels(blurred(clip, sigmas, 1)))["blur"])
+            for rng, _, clip in drawn("blur_x1", real, 6)
+        ]
+    )
 
 
 def noise(real: Real) -> None:
@@ -181,10 +210,20 @@ def noise(real: Real) -> None:
         add = noises.poisson if shot else noises.gaussian
         strength = sigma / math.sqrt(clip.mean()) if shot else sigma
         made = add(tensor(clip), [strength] * 6, grey, int(rng.integers(1 << 40)), range(6))
-        inside = ((clip > 3 * sigma) & (clip < 255 - 3 * sigma))
+        inside = (clip > 3 * sigma) & (clip < 255 - 3 * sigma)
         truth = float((made.permute(0, 2, 3, 1).numpy() - clip)[inside].std()) if shot else sigma
         rows.append((truth, grey, shot, found(pixels(made))["noise"]))
-    head("noise", "σ", "draws", "median error of σ", "held by the interval", "kind right", "kind wrong", "kind not told", "grey or not, right")
+    head(
+        "noise",
+        "σ",
+        "draws",
+        "median error of σ",
+        "held by the interval",
+        "kind right",
+        "kind wrong",
+        "kind not told",
+        "grey or not, right",
+    )
     for shot in (False, True):
         for low, high in ((2, 30), (2, 5), (5, 12), (12, 30)):
             part = [each for each in rows if each[2] == shot and low <= each[0] < high]
@@ -196,30 +235,34 @@ def noise(real: Real) -> None:
             told = sum(isinstance(kind, str) for kind in kinds)
             greys = sum(each["grey"] == grey for _, grey, _, each in part)
             errors = [abs(each.value / truth - 1) for truth, each in pairs]
-            row("shot" if shot else "Gaussian", f"{low} to {high}", len(part), f"{np.median(errors):.1%}", f"{held(pairs):.0%}", right, told - right, len(part) - told, greys)
+            row(
+                "shot" if shot else "Gaussian",
+                f"{low} to {high}",
+                len(part),
+                f"{np.median(errors):.1%}",
+                f"{held(pairs):.0%}",
+                right,
+                told - right,
+                len(part) - told,
+                greys,
+            )
 
 
 def crf(real: Real) -> None:
-    """CRF 15 to 40 of x264: from its message, and from quantisers alone; and after coding again at CRF 10."""
-    message, alone, again = [], [], []
+    """CRF 15 to 40 of x264: from its message, and from quantisers alone."""
+    message, alone = [], []
     for rng, _, clip in drawn("crf", real, 24):
         truth = int(rng.integers(15, 41))
 
-        def both(path: Path) -> tuple[Any, Any, Any]:
-            first, second = (coding.crf(video.coded_stream(each, RATE)) for each in (path, silent(path)))
-            return first, second, np.stack(list(video.decode(path)))
+        def both(path: Path) -> list[Any]:
+            return [coding.crf(quantisers.stream(each, RATE)) for each in (path, silent(path))]
 
-        first, second, decoded = coded(clip, truth, both)
+        first, second = coded(clip, truth, both)
         message.append(abs(first.value - truth))
         alone.append(abs(second.value - truth))
-        # What is told of the coding before: the stream's own factor, and nothing else.
-        again.append(coded(decoded, 10, lambda path: opened(path).found["earlier_crf"]))
-        again[-1] = abs(again[-1].value - truth) if isinstance(again[-1], Estimate) else None
     head("CRF", "draws", "within", "of them", "worst")
     row("from the message", len(message), "0", sum(away == 0 for away in message), float(max(message)))
     row("from quantisers alone", len(alone), "2", sum(away <= 2 for away in alone), float(max(alone)))
-    told = [away for away in again if away is not None]
-    row("before coding again at CRF 10", len(again), "5", f"{sum(away <= 5 for away in told)} of {len(told)} told", float(max(told, default=math.nan)))
 
 
 def chain(real: Real) -> None:
@@ -238,7 +281,13 @@ def chain(real: Real) -> None:
     for low, high in ((15, 36), (15, 22), (22, 29), (29, 36)):
         part = [(sigma, value) for factor, sigma, value in sigmas_of if low <= factor < high]
         ratios = [value.value / sigma for sigma, value in part]
-        row(f"{low} to {high - 1}", len(part), f"{np.median(np.abs(np.array(ratios) - 1)):.1%}", float(np.median(ratios)), f"{held(part):.0%}")
+        row(
+            f"{low} to {high - 1}",
+            len(part),
+            f"{np.median(np.abs(np.array(ratios) - 1)):.1%}",
+            float(np.median(ratios)),
+            f"{held(part):.0%}",
+        )
     print(f"\nCRF as set: {sum(factors)} of {len(factors)}.")
 
 
@@ -329,7 +378,13 @@ def upscaled(real: Real) -> None:
     for large in (True, False):
         part = [value for each, value in rows if each == large]
         near = sum(abs(value.value / (2 if large else 1) - 1) < 0.15 for value in part)
-        row("enlarged by 2" if large else "not enlarged", len(part), sum(value.value >= 1.3 for value in part), float(np.median([value.value for value in part])), near)
+        row(
+            "enlarged by 2" if large else "not enlarged",
+            len(part),
+            sum(value.value >= 1.3 for value in part),
+            float(np.median([value.value for value in part])),
+            near,
+        )
 
 
 def jpegs(real: Real) -> None:

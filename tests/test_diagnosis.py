@@ -16,6 +16,7 @@ from front_door import Vsr, error, moving, put, tree
 
 from pipelines import params
 from pipelines.clips import footage, parallax, video
+from pipelines.clips.video import quantisers
 from pipelines.degradations import filtering, recipes
 from pipelines.degradations.jpeg import jpeg
 from pipelines.diagnosis import Diagnosis, Estimate, Unknown, coding, diagnose, estimator, frames, recipe
@@ -82,7 +83,10 @@ def test_blur_and_noise_of_a_clip_that_was_not_learnt_from(clip: list[np.ndarray
         assert blur[name].low < blur[name].value < blur[name].high
     assert blur["theta"].value == pytest.approx(0.6, abs=math.radians(15))
     assert estimator.noise(found).value < 1.5
-    loud = [np.clip(each + np.random.default_rng(1).normal(0, 12, each.shape[:2])[..., None], 0, 255).astype(np.uint8) for each in blurred]
+    loud = [
+        np.clip(each + np.random.default_rng(1).normal(0, 12, each.shape[:2])[..., None], 0, 255).astype(np.uint8)
+        for each in blurred
+    ]
     assert estimator.noise(estimator.estimate(spectra(map(luma, loud)), None)).value == pytest.approx(12, rel=0.25)
 
 
@@ -137,8 +141,10 @@ def test_the_rate_factor_from_the_message_and_without(clip: list[np.ndarray], tm
 
     path, silent = tmp_path / "clip.mp4", tmp_path / "silent.mp4"
     video.encode(clip, path, RATE, video.coding(path, None, "h264", factor))
-    ffmpeg.input(str(path)).output(str(silent), codec="copy", **{"bsf:v": "filter_units=remove_types=6"}).run(find_binary(), quiet=True)
-    told, mute = video.coded_stream(path, RATE), video.coded_stream(silent, RATE)
+    ffmpeg.input(str(path)).output(str(silent), codec="copy", **{"bsf:v": "filter_units=remove_types=6"}).run(
+        find_binary(), quiet=True
+    )
+    told, mute = quantisers.stream(path, RATE), quantisers.stream(silent, RATE)
     assert coding.crf(told) == Estimate.exact(factor) and mute.settings is None
     alone = coding.crf(mute)
     assert isinstance(alone, Estimate) and abs(alone.value - factor) <= 2
@@ -157,7 +163,13 @@ def found(clip: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> D
 
 def test_what_is_said(found: Diagnosis) -> None:
     said = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (said["codec"], said["fps"], said["variable_rate"], said["size"], said["frames"]) == ("h264", 25, False, [216, 384], 16)
+    assert (said["codec"], said["fps"], said["variable_rate"], said["size"], said["frames"]) == (
+        "h264",
+        25,
+        False,
+        [216, 384],
+        16,
+    )
     assert said["crf"] == {"value": 24, "low": 24, "high": 24} and set(said["blur"]) == {"sigma_x", "sigma_y", "theta"}
     assert said["jpeg"] is None and "jpeg" in said["unknown"]
     assert all(said[name] is None for name in said["unknown"] if name in said)

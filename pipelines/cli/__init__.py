@@ -38,7 +38,24 @@ def _run() -> None:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    listed = (repro, report, submit, jobs, diagnose, pick, degrade, restore, score, compare, card, export, ui, doctor, clean, sources)
+    listed = (
+        repro,
+        report,
+        submit,
+        jobs,
+        diagnose,
+        pick,
+        degrade,
+        restore,
+        score,
+        compare,
+        card,
+        export,
+        ui,
+        doctor,
+        clean,
+        sources,
+    )
     for command in listed:  # as the help shows them
         app.command()(command)
     app(prog_name="vsr")

@@ -26,14 +26,19 @@ def diagnose(
         Path | None, typer.Option(metavar="FILE.png", help="Draw the spectrum, kernel, noise, quantisers and cuts of the clip.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Add a recipe that makes such footage of clean HR, and a suite of the methods in use on it.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Add a recipe that makes such footage of clean HR, and a suite of the methods in use on it."
+        ),
     ] = None,
     scale: Annotated[int, typer.Option(min=1, help="By how much the recipe reduces HR.")] = 4,
 ) -> None:
     """What degraded footage: what its stream says, and blur, noise, coding, enlargement, fields, doubled frames and cuts by estimate, each
     with the interval that holds nine of ten, or why it cannot be told."""
     if picture is not None and (picture.suffix.lower() != ".png" or picture.exists()):
-        what = "already exists: remove it or choose another name" if picture.exists() else "is no .png: give a name that ends in it"
+        what = (
+            "already exists: remove it or choose another name" if picture.exists() else "is no .png: give a name that ends in it"
+        )
         raise VSRError(f"{picture} {what}.")
     found = _diagnosed(clips)
     if picture is not None and len(found) > 1:
@@ -65,7 +70,9 @@ def _diagnosed(clips: list[Path]) -> dict[str, Diagnosis]:
     opened = {}
     for path in clips:
         if path.is_file() and path.suffix.lower() in PICTURES:
-            raise VSRError(f"{path} is a picture: give a video or a folder of frames, since coding and noise show between frames.")
+            raise VSRError(
+                f"{path} is a picture: give a video or a folder of frames, since coding and noise show between frames."
+            )
         if path.is_file() and not path.stat().st_size:
             raise VSRError(f"{path} is empty: give a video file.")
         for name, clip in footage.open_source(path).items():
@@ -103,7 +110,9 @@ def pick(
     chosen = params.load()
     cells = results.load(params.find().parent / "results")
     if not cells:
-        raise VSRError(f"there are no results to pick a method by: run `make demo`, or `vsr diagnose {clip} --recipe mine` and `vsr repro`.")
+        raise VSRError(
+            f"there are no results to pick a method by: run `make demo`, or `vsr diagnose {clip} --recipe mine` and `vsr repro`."
+        )
     found = list(_diagnosed([clip]).values())
     if len(found) > 1:
         raise VSRError(f"{clip} holds {len(found)} clips: give one of them.")

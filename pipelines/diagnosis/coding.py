@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import dctn
 
-from pipelines.clips.video import CodedStream
+from pipelines.clips.video.quantisers import Stream
 from pipelines.degradations.jpeg import quantisation
 from pipelines.diagnosis.estimate import Estimate, Unknown
 from pipelines.diagnosis.look import luma
@@ -21,7 +21,7 @@ INTRA = 1.0
 them (on clips of `parallax` and on pictures that move)."""
 
 
-def quantiser(stream: CodedStream | None) -> Estimate | Unknown:
+def quantiser(stream: Stream | None) -> Estimate | Unknown:
     """The mean quantiser of all blocks; its interval is that of nine of ten frames."""
     told = [level for level in stream.quantisers if level is not None] if stream else []
     if not told:
@@ -30,7 +30,7 @@ def quantiser(stream: CodedStream | None) -> Estimate | Unknown:
     return Estimate(float(np.mean(told)), float(low), float(high))
 
 
-def crf(stream: CodedStream | None) -> Estimate | Unknown:
+def crf(stream: Stream | None) -> Estimate | Unknown:
     """The constant rate factor of x264 that codes so: the encoder's own word, or else as its quantisers say."""
     if stream is None:
         return Unknown("frames have no stream")
@@ -43,10 +43,9 @@ def crf(stream: CodedStream | None) -> Estimate | Unknown:
     if not keys:
         return Unknown("the decoder exports no quantisers of key frames")
     intra = float(np.mean(keys)) - INTRA
-    if stream.initial != DEFAULT or abs(intra - DEFAULT) < 4:
+    if abs(intra - stream.initial) < (4 if stream.initial == DEFAULT else 6):
         # x264 writes the whole part of its rate factor as what its quantisers begin with.
-        if abs(intra - stream.initial) < 6:
-            return Estimate(float(stream.initial), stream.initial - 0.5, stream.initial + 0.5)
+        return Estimate(float(stream.initial), stream.initial - 0.5, stream.initial + 0.5)
     return Estimate(intra, intra - 4, intra + 4)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.clips import video
 from pipelines.clips.footage import Footage
+from pipelines.clips.video import quantisers
 from pipelines.diagnosis import coding, estimator, frames, noise
 from pipelines.diagnosis.estimate import Estimate, Unknown, plain
 from pipelines.diagnosis.look import Look, look, luma
@@ -27,7 +27,7 @@ class Diagnosis:
     found: dict[str, Any]
     seen: Look = field(repr=False)
     measured: Any = field(repr=False)
-    stream: video.CodedStream | None = field(repr=False)
+    stream: quantisers.Stream | None = field(repr=False)
 
     def estimate(self, *path: str) -> Estimate | None:
         """An estimate by its place, as `blur`, `sigma_x`; None where it cannot be told."""
@@ -55,7 +55,7 @@ def diagnose(clip: Footage) -> Diagnosis:
     Raises:
         VSRError: it cannot be read, has one frame, or is black.
     """
-    stream = video.coded_stream(clip.path, clip.rate) if clip.kind == "video" else None
+    stream = quantisers.stream(clip.path, clip.rate) if clip.kind == "video" else None
     seen = look(clip.frames(), clip.count, str(clip.path))
     measured = spectra(luma(frame) for frame in seen.kept)
     level = coding.quantiser(stream)
@@ -73,7 +73,7 @@ def diagnose(clip: Footage) -> Diagnosis:
     return Diagnosis(clip.name, _facts(clip, stream), found, seen, measured, stream)
 
 
-def _facts(clip: Footage, stream: video.CodedStream | None) -> dict[str, Any]:
+def _facts(clip: Footage, stream: quantisers.Stream | None) -> dict[str, Any]:
     """What the file says of itself."""
     info = clip.info
     base = {"frames": clip.count, "size": list(clip.size)}

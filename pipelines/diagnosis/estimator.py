@@ -1,6 +1,6 @@
 """Blur, noise and enlargement of a clip, by a small network that learnt from degraded pictures (`fitting.py`).
 
-It sees the spectra of patches (`spectra.py`) and gives the logarithm of the kernel's covariance, that of the noise's deviation and the factor of
+It sees principal components of the spectra of patches (`spectra.py`) and gives the logarithm of the kernel's covariance, that of the noise's deviation and the factor of
 enlargement, each with a deviation of its own (Nix and Weigend, "Estimating the Mean and Variance of the Target Probability Distribution",
 ICNN 1994). Four views of a clip, mirrored and transposed, are averaged.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
+from scipy.special import expit
 
 from pipelines.diagnosis.estimate import Estimate, Unknown
 from pipelines.diagnosis.spectra import features, mirrored, transposed
@@ -58,11 +59,12 @@ def estimate(measured: np.ndarray, quantiser: float | None, weights: Mapping[str
     weights = _weights() if weights is None else weights
     means, variances = [], []
     for member in range(int(weights["members"])):
-        out = (rows - weights["centre"]) / weights["spread"]
+        out = (rows - weights["centre"]) @ weights["project"]
         for layer in range(2):
-            out = np.maximum(out @ weights[f"{member}.{layer}.weight"].T + weights[f"{member}.{layer}.bias"], 0)
+            out = out @ weights[f"{member}.{layer}.weight"].T + weights[f"{member}.{layer}.bias"]
+            out = out * expit(out)
         out = out @ weights[f"{member}.2.weight"].T + weights[f"{member}.2.bias"]
-        mean, spread = out[:, :5], np.exp(out[:, 5:])
+        mean, spread = out[:, :5], np.exp(np.clip(out[:, 5:], -9, 6))
         for view in range(4):
             xx, yy, xy, *rest = mean[view]
             xy = -xy if view in (1, 3) else xy  # a mirror turns the axes the other way

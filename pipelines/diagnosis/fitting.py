@@ -27,7 +27,7 @@ from pipelines.diagnosis.look import luma
 from pipelines.params import Parallax
 
 SEED = 16
-SAMPLES = 8000
+SAMPLES = 7000
 FRAMES = 3
 LARGEST = (128, 176)
 """(height, width) of a sample at most, in pixels of the reduced clip."""
@@ -42,7 +42,21 @@ def pictures() -> list[tuple[str, np.ndarray]]:
     from PIL import Image
     from sklearn.datasets import load_sample_image
 
-    names = ("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "moon", "page", "rocket", "text")
+    names = (
+        "astronaut",
+        "brick",
+        "camera",
+        "cat",
+        "coffee",
+        "coins",
+        "grass",
+        "gravel",
+        "hubble_deep_field",
+        "moon",
+        "page",
+        "rocket",
+        "text",
+    )
     found = [(name, getattr(skimage.data, name)()) for name in names]
     found = [(name, np.repeat(picture[..., None], 3, -1) if picture.ndim == 2 else picture) for name, picture in found]
     found += [("motorcycle", skimage.data.stereo_motorcycle()[0])]
@@ -156,22 +170,18 @@ def draw(path: Path, count: int, workers: int) -> None:
     )
 
 
-WIDTH = 96
-MEMBERS = 3
-EPOCHS = 60
+COMPONENTS, WIDTH = 72, 96
+"""Principal components of the features, and the width of the network that sees them."""
+MEMBERS, EPOCHS, BATCH = 2, 50, 256
 OUTPUTS = 5
 
 
-class _Net(nn.Module):
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(inputs, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * OUTPUTS)])
-
-    def forward(self, rows: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            rows = nn.functional.dropout(torch.relu(layer(rows)), 0.1, self.training)
-        out: Tensor = self.layers[-1](rows)
-        return out
+def _network() -> nn.Sequential:
+    sides = (COMPONENTS, WIDTH, WIDTH)
+    hidden = [
+        part for one, other in zip(sides, sides[1:], strict=False) for part in (nn.Linear(one, other), nn.SiLU(), nn.Dropout(0.1))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(WIDTH, 2 * OUTPUTS))
 
 
 def _loss(out: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
@@ -201,32 +211,36 @@ def fit(path: Path, held: frozenset[int] = frozenset()) -> dict[str, np.ndarray]
             rows.append(np.stack([spectra.features(*each) for each in zip(view, levels, strict=True)]))
             goals.append(goal)
     given, target = np.concatenate(rows), np.concatenate(goals)
-    centre, spread = given.mean(0), given.std(0) + 1e-6
-    x, y = torch.from_numpy((given - centre) / spread).float(), torch.from_numpy(target).float()
+    centre = given.mean(0)
+    _, vectors = np.linalg.eigh(np.cov((given[::2] - centre).T))
+    project = vectors[:, ::-1][:, :COMPONENTS]
+    spread = ((given - centre) @ project).std(0)
+    project = (project / np.maximum(spread, 0.01 * spread[0])).astype(np.float16).astype(np.float64)  # as it will be kept
+    x, y = torch.from_numpy((given - centre) @ project).float(), torch.from_numpy(target).float()
     weight = torch.ones_like(y)
     weight[:, :3] = (y[:, 4:] == 1).float()
-    weights = {"centre": centre, "spread": spread, "members": np.array(MEMBERS), "calibration": np.ones(OUTPUTS)}
+    weights = {"centre": centre, "project": project, "members": np.array(MEMBERS), "calibration": np.ones(OUTPUTS)}
+    steps = len(x) // BATCH
     for member in range(MEMBERS):
         torch.manual_seed(SEED + member)
-        net = _Net(x.shape[1])
-        optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=EPOCHS * (len(x) // 256))
+        network = _network()
+        optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=EPOCHS * steps)
         for epoch in range(EPOCHS):
-            order = torch.randperm(len(x))
             total = 0.0
-            for batch in order[: len(x) // 256 * 256].view(-1, 256):
-                noisy = x[batch] + 0.05 * torch.randn(len(batch), x.shape[1])
-                loss = _loss(net(noisy), y[batch], weight[batch])
+            for batch in torch.randperm(len(x))[: steps * BATCH].view(-1, BATCH):
+                loss = _loss(network(x[batch]), y[batch], weight[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
                 total += float(loss.detach())
-            if epoch % 20 == 19:
-                print(f"member {member}, epoch {epoch + 1}: {total / (len(x) // 256):.4f}", file=sys.stderr, flush=True)
-        for index, layer in enumerate(net.layers):
+            if epoch % 10 == 9:
+                print(f"member {member}, epoch {epoch + 1}: {total / steps:.4f}", file=sys.stderr, flush=True)
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        for index, layer in enumerate(linear):
             weights |= {f"{member}.{index}.{name}": value.detach().numpy() for name, value in layer.named_parameters()}
-    return {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    return {name: np.asarray(value, np.float16 if name == "project" else np.float32) for name, value in weights.items()}
 
 
 def calibrated(path: Path) -> dict[str, np.ndarray]:
@@ -242,7 +256,9 @@ def calibrated(path: Path) -> dict[str, np.ndarray]:
         away.append((kept["target"][index] - found.mean) / found.deviation)
     off = np.abs(np.array(away))
     plain = kept["target"][np.isin(kept["number"], list(held))][:, 4] == 1
-    factors = [np.quantile(off[plain, column] if column < 3 else off[:, column], 0.9) / estimator.NINETY for column in range(OUTPUTS)]
+    factors = [
+        np.quantile(off[plain, column] if column < 3 else off[:, column], 0.9) / estimator.NINETY for column in range(OUTPUTS)
+    ]
     print(f"deviations are widened by {np.round(factors, 2)}", file=sys.stderr)
     return {**fit(path), "calibration": np.asarray(factors, np.float32)}
 

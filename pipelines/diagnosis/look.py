@@ -58,7 +58,9 @@ def look(frames: Iterable[np.ndarray], count: int, name: str) -> Look:
         VSRError: it has one frame, or its frames are black.
     """
     if count < 2:
-        raise VSRError(f"{name} has a single frame: give a clip of two frames or more, since coding and noise show between frames.")
+        raise VSRError(
+            f"{name} has a single frame: give a clip of two frames or more, since coding and noise show between frames."
+        )
     wanted = {round((index + 0.5) * count / KEPT - 0.5) for index in range(KEPT)}
     kept, signatures, steps, combs = [], [], [], []
     levels = np.zeros(256, np.int64)

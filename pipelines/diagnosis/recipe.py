@@ -16,7 +16,6 @@ from pipelines import params
 from pipelines.atomic import beside
 from pipelines.degradations.draw import scale_of, time_scale_of
 from pipelines.diagnosis.diagnose import Diagnosis
-from pipelines.diagnosis.estimate import Estimate
 from pipelines.diagnosis.words import ENLARGED
 from pipelines.errors import VSRError
 
@@ -53,13 +52,17 @@ def steps(found: Sequence[Diagnosis], scale: int) -> tuple[list[dict[str, Any]],
         made += coded
     elif coded:
         shares = [round(1 / len(coded), 6)] * len(coded)
-        made.append({"op": "choice", "of": [{"share": share, "steps": [step]} for share, step in zip(shares, coded, strict=True)]})
+        made.append(
+            {"op": "choice", "of": [{"share": share, "steps": [step]} for share, step in zip(shares, coded, strict=True)]}
+        )
     untold = [one.name for one in found if one.facts["codec"] and one.estimate("crf") is None]
     if untold:
         left.append(f"the coding of {', '.join(untold)} is not x264's and is left out")
     large = [one.name for one in found if (value := one.estimate("upscaled")) and value.value >= ENLARGED]
     if large:
-        left.append(f"{', '.join(large)} {'was' if len(large) == 1 else 'were'} enlarged, which no recipe does: reduce before restoring")
+        left.append(
+            f"{', '.join(large)} {'was' if len(large) == 1 else 'were'} enlarged, which no recipe does: reduce before restoring"
+        )
     return made, left
 
 

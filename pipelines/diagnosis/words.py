@@ -19,7 +19,12 @@ def rows(one: Diagnosis) -> list[tuple[str, str]]:
     told = [("size", f"{width}x{height}, {facts['frames']} frames")]
     if facts["codec"]:
         rate = f"{facts['fps']:g} frames per second" + (", varying" if facts["variable_rate"] else "")
-        told.append(("stream", f"{facts['codec']} in {facts['container']}, {facts['bit_rate'] / 1000:,.0f} kbit/s, {rate}, {facts['pixels']}"))
+        told.append(
+            (
+                "stream",
+                f"{facts['codec']} in {facts['container']}, {facts['bit_rate'] / 1000:,.0f} kbit/s, {rate}, {facts['pixels']}",
+            )
+        )
         told.append(("encoder", facts["encoder"] or "says nothing of itself"))
     told.append(("CRF of x264", _text(found["crf"])))
     told.append(("quantiser", _text(found["quantiser"])))
@@ -28,7 +33,9 @@ def rows(one: Diagnosis) -> list[tuple[str, str]]:
     told.append(("JPEG", _text(found["jpeg"], "quality ")))
     told.append(("enlarged", _enlarged(found["upscaled"])))
     fields = found["interlaced"]
-    told.append(("fields", _text(fields) if isinstance(fields, Unknown) else f"{fields['kind']} ({fields['share']:.0%} of frames combed)"))
+    told.append(
+        ("fields", _text(fields) if isinstance(fields, Unknown) else f"{fields['kind']} ({fields['share']:.0%} of frames combed)")
+    )
     told.append(("doubled", _list(found["doubled"])))
     told.append(("cuts", _list(found["cuts"])))
     borders = {side: lines for side, lines in found["letterbox"].items() if lines}

@@ -156,6 +156,6 @@ def _tested(folder: Path) -> Point | None:
         return None
     middle = sorted(points, key=lambda point: point.blur)[len(points) // 2]
     factors = [point.crf for point in points if point.crf is not None]
-    return Point(middle.blur, sum(point.noise for point in points) / len(points), sum(factors) / len(factors) if factors else None)
-
-
+    return Point(
+        middle.blur, sum(point.noise for point in points) / len(points), sum(factors) / len(factors) if factors else None
+    )

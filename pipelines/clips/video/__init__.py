@@ -22,8 +22,6 @@ from pipelines.clips.video.facts import VideoInfo, probe
 from pipelines.clips.video.film import Plan, notes_of, plan, remake
 from pipelines.clips.video.frames import PixelFormat, check_size, rational
 from pipelines.clips.video.process import Encoder, check_encoder, check_vmaf
-from pipelines.clips.video.quantisers import Stream as CodedStream
-from pipelines.clips.video.quantisers import stream as coded_stream
 from pipelines.clips.video.stream import Matrix, Stream, raw_header
 from pipelines.clips.video.stream import write as write_stream
 from pipelines.clips.video.vmaf import VMAF_SMALLEST, Vmaf
@@ -33,7 +31,6 @@ __all__ = [
     "READABLE",
     "VMAF_SMALLEST",
     "WRITABLE",
-    "CodedStream",
     "Coding",
     "Encoder",
     "Matrix",
@@ -47,7 +44,6 @@ __all__ = [
     "check_size",
     "check_vmaf",
     "coded",
-    "coded_stream",
     "coding",
     "decode",
     "encode",

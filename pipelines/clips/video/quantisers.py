@@ -16,6 +16,7 @@ import av
 from av.sidedata.sidedata import Type as SideData
 
 from pipelines.clips.video.facts import Reading
+from pipelines.clips.video.process import url
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ def stream(path: Path, fps: Fraction) -> Stream:
     with Reading(path) as file:
         context = file.stream.codec_context
         context.options = {**context.options, "export_side_data": "venc_params"}
-        size = 0
         for index, frame in enumerate(file.frames()):
             beside: Any = frame.side_data
             told = beside.get(SideData.SEI_UNREGISTERED)
@@ -72,7 +72,7 @@ def stream(path: Path, fps: Fraction) -> Stream:
             if frame.key_frame:
                 keys.append(index)
         name = file.container.format.name
-    with av.open(str(path)) as container:
+    with av.open(url(path)) as container:
         size = sum(packet.size for packet in container.demux(container.streams.video[0]))
     rate = round(size * 8 * fps / max(len(kinds), 1))
     return Stream(name, rate, settings, tuple(kinds), tuple(levels), initial, tuple(keys))

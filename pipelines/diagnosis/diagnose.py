@@ -39,7 +39,7 @@ class Diagnosis:
     @property
     def unknown(self) -> dict[str, str]:
         """Why what cannot be told cannot, by its name."""
-        reasons = {}
+        reasons: dict[str, str] = {}
         for name, value in self.found.items():
             parts = {name: value} if not isinstance(value, dict) else {f"{name}.{key}": each for key, each in value.items()}
             reasons |= {key: each.reason for key, each in parts.items() if isinstance(each, Unknown)}
@@ -58,11 +58,11 @@ def diagnose(clip: Footage) -> Diagnosis:
     stream = quantisers.stream(clip.path, clip.rate) if clip.kind == "video" else None
     seen = look(clip.frames(), clip.count, str(clip.path))
     measured = spectra(luma(frame) for frame in seen.kept)
-    level = coding.quantiser(stream)
+    factor = coding.crf(stream)
     found: dict[str, Any] = {
-        "crf": coding.crf(stream),
-        "quantiser": level,
-        **degraded(measured, seen, level.value if isinstance(level, Estimate) else None),
+        "crf": factor,
+        "quantiser": coding.quantiser(stream),
+        **degraded(measured, seen, factor.value if isinstance(factor, Estimate) else None),
         "jpeg": coding.jpeg(seen.kept),
         "interlaced": frames.fields(seen),
         "doubled": frames.doubled(seen),
@@ -95,11 +95,11 @@ def _facts(clip: Footage, stream: quantisers.Stream | None) -> dict[str, Any]:
     }
 
 
-def degraded(measured: Any, seen: Look, quantiser: float | None) -> dict[str, Any]:
+def degraded(measured: Any, seen: Look, crf: float | None) -> dict[str, Any]:
     """Blur, noise and enlargement."""
     if measured is None:
         return {"blur": Unknown(FEW), "noise": Unknown(FEW), "upscaled": Unknown(FEW)}
-    found = estimator.estimate(measured, quantiser)
+    found = estimator.estimate(measured, crf)
     sigma = estimator.noise(found)
     grey = noise.grey(seen.kept)
     channels = 1.0 if grey else 1 / estimator.COLOUR

@@ -46,16 +46,16 @@ def _weights() -> dict[str, np.ndarray]:
     return {name: value.astype(np.float64) for name, value in load_file(FILE).items()}
 
 
-def estimate(measured: np.ndarray, quantiser: float | None, weights: Mapping[str, np.ndarray] | None = None) -> Found:
+def estimate(measured: np.ndarray, crf: float | None, weights: Mapping[str, np.ndarray] | None = None) -> Found:
     """What was done to a clip.
 
     Args:
         measured: see `spectra.spectra`.
-        quantiser: the mean quantiser of its stream, None where there is none.
+        crf: x264's rate factor of its stream, None where there is none.
         weights: of the network; those that come with the project by default.
     """
     views = (measured, mirrored(measured), transposed(measured), transposed(mirrored(measured)))
-    rows = np.stack([features(view, quantiser) for view in views])
+    rows = np.stack([features(view, crf) for view in views])
     weights = _weights() if weights is None else weights
     means, variances = [], []
     for member in range(int(weights["members"])):

@@ -75,7 +75,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def sample(index: int) -> tuple[int, np.ndarray, float | None, np.ndarray] | None:
-    """One degraded clip: the number of its picture, its spectra, the quantiser of its stream, and what was done: the kernel's
+    """One degraded clip: the number of its picture, its spectra, x264's rate factor, and what was done: the kernel's
     `log_covariance`, the logarithm of the noise's deviation (luma, plus `QUIET`), and by how much it was enlarged in the end."""
     rng = np.random.default_rng([SEED, index])
     number = int(rng.integers(len(_pictures)))
@@ -107,16 +107,16 @@ def sample(index: int) -> tuple[int, np.ndarray, float | None, np.ndarray] | Non
             return None
         level = float(added.std())
     frames = [np.ascontiguousarray(frame) for frame in clip.add(0.5).floor().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()]
-    quantiser = None
+    crf = None
     if rng.random() < 0.25:
-        quantiser = float(rng.integers(8, 41))
-        with video.coded(frames, 25, "libx264", crf=int(quantiser), preset="medium") as (decoded, _):
+        crf = float(rng.integers(8, 41))
+        with video.coded(frames, 25, "libx264", crf=int(crf), preset="medium") as (decoded, _):
             frames = list(decoded)
     measured = spectra.spectra([luma(frame) for frame in frames[1:]])
     if measured is None:
         return None
     done = [*log_covariance(sigma_x / scale, sigma_y / scale, theta), math.log(level + QUIET), larger]
-    return number, measured, quantiser, np.array(done)
+    return number, measured, crf, np.array(done)
 
 
 def _moving(rng: np.random.Generator, picture: np.ndarray, scale: int, larger: float) -> Tensor:

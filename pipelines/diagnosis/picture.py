@@ -80,7 +80,7 @@ def _quantisers(plot: Axes, one: Diagnosis) -> None:
     if one.stream is not None and isinstance(one.found["quantiser"], Estimate):
         for kind in sorted(set(one.stream.kinds)):
             at = [index for index, each in enumerate(one.stream.kinds) if each == kind]
-            plot.plot(at, [one.stream.quantisers[index] for index in at], ".", label=kind)
+            plot.plot(at, np.array([one.stream.quantisers[index] for index in at], float), ".", label=kind)
         plot.legend()
     for cut in one.found["cuts"]:
         plot.axvline(cut, color="black", linewidth=0.7)

@@ -63,11 +63,11 @@ def spectra(frames: Iterable[np.ndarray]) -> np.ndarray | None:
     return out
 
 
-def features(measured: np.ndarray, quantiser: float | None) -> np.ndarray:
-    """What an estimator is given: the half of every spectrum that is not the mirror image of the other, and the quantiser of the
-    stream with whether there is one."""
+def features(measured: np.ndarray, crf: float | None) -> np.ndarray:
+    """What an estimator is given: the half of every spectrum that is not the mirror image of the other, and the rate factor of
+    the stream with whether there is one."""
     half = measured[..., : SIDE // 2 + 1].reshape(-1)
-    return np.concatenate([half, [0.0 if quantiser is None else quantiser / 25, float(quantiser is not None)]])
+    return np.concatenate([half, [0.0 if crf is None else crf / 25, float(crf is not None)]])
 
 
 def mirrored(measured: np.ndarray) -> np.ndarray:

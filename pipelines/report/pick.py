@@ -121,10 +121,10 @@ def pick(one: Diagnosis, params: Params, cells: Sequence[Cell], metric: str, cli
         raise VSRError(
             f"no tested degradation of scale {scale} has results of two methods by {metric} and its clips in data/lr: run `make demo`, or `vsr repro`."
         )
-    away, degradation, there, found = min(options, key=lambda option: option[:2])
+    away, degradation, there, best = min(options, key=lambda option: option[:2])
     name = next(name for number in itertools.count() if (name := f"mine{number or ''}") not in params.recipes)
-    command = f"vsr diagnose {clip} --recipe {name} --scale {scale} && vsr repro {found[0].best.method} {found[0].second.method}"
-    return Pick(one.name, here, degradation, there, away, found, command)
+    command = f"vsr diagnose {clip} --recipe {name} --scale {scale} && vsr repro {best[0].best.method} {best[0].second.method}"
+    return Pick(one.name, here, degradation, there, away, best, command)
 
 
 def _of(one: Diagnosis) -> Point:

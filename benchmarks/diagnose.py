@@ -35,12 +35,14 @@ from pipelines.diagnosis.spectra import spectra
 
 DRAWS = 120
 RATE = Fraction(25)
+WINDOW = (240, 320)
+"""(height, width) of the part of a frame that most draws look at."""
 Clip = np.ndarray
 """(T, H, W, 3) uint8 RGB."""
 
 
 class Real:
-    """The clips, read once; `take` draws some frames of one."""
+    """The clips, read once; `take` draws some frames of one, or a window on them."""
 
     def __init__(self, folder: Path) -> None:
         self.clips: dict[str, Clip] = {}
@@ -55,10 +57,14 @@ class Real:
                 frames.append(frame)
             self.clips[place.stem] = np.stack(frames)
 
-    def take(self, rng: np.random.Generator, count: int) -> tuple[str, Clip]:
+    def take(self, rng: np.random.Generator, count: int, size: tuple[int, int] | None = None) -> tuple[str, Clip]:
         name = str(rng.choice(sorted(self.clips)))
         start = int(rng.integers(0, len(self.clips[name]) - count + 1))
-        return name, self.clips[name][start : start + count]
+        clip = self.clips[name][start : start + count]
+        top, left = (
+            int(rng.integers(0, side - most + 1)) for side, most in zip(clip.shape[1:3], size or clip.shape[1:3], strict=True)
+        )
+        return name, clip[:, top : top + (size or clip.shape[1:])[0], left : left + (size or clip.shape[1:])[1]]
 
 
 def tensor(clip: Clip) -> torch.Tensor:
@@ -73,13 +79,15 @@ def even(clip: Clip) -> Clip:
     return clip[:, : clip.shape[1] // 2 * 2, : clip.shape[2] // 2 * 2]
 
 
-def drawn(part: str, real: Real, count: int, draws: int = DRAWS) -> Iterator[tuple[np.random.Generator, str, Clip]]:
+def drawn(
+    part: str, real: Real, count: int, draws: int = DRAWS, size: tuple[int, int] | None = None
+) -> Iterator[tuple[np.random.Generator, str, Clip]]:
     """Draws of a part, each with its random numbers, telling how far they are."""
     for index in range(draws):
         if sys.stderr.isatty() or index % 20 == 0:
             print(f"\r{part}: {index} of {draws}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
         rng = np.random.default_rng([2016, sum(map(ord, part)), index])
-        yield rng, *real.take(rng, count)
+        yield rng, *real.take(rng, count, size)
 
 
 def found(clip: Clip, quantiser: float | None = None) -> dict[str, Any]:
@@ -197,7 +205,7 @@ def blur_x1(real: Real) -> None:
     blur_errors(
         [
             (sigmas := kernel(rng), 1, found(pixels(blurred(clip, sigmas, 1)))["blur"])
-            for rng, _, clip in drawn("blur_x1", real, 6)
+            for rng, _, clip in drawn("blur_x1", real, 4, size=WINDOW)
         ]
     )
 
@@ -205,11 +213,11 @@ def blur_x1(real: Real) -> None:
 def noise(real: Real) -> None:
     """Gaussian and shot noise of σ 2 to 30 levels in each channel, grey or not, on clips as they are."""
     rows = []
-    for rng, _, clip in drawn("noise", real, 6):
+    for rng, _, clip in drawn("noise", real, 4, size=WINDOW):
         sigma, grey, shot = math.exp(rng.uniform(math.log(2), math.log(30))), bool(rng.random() < 0.5), bool(rng.random() < 0.5)
         add = noises.poisson if shot else noises.gaussian
         strength = sigma / math.sqrt(clip.mean()) if shot else sigma
-        made = add(tensor(clip), [strength] * 6, grey, int(rng.integers(1 << 40)), range(6))
+        made = add(tensor(clip), [strength] * 4, grey, int(rng.integers(1 << 40)), range(4))
         inside = (clip > 3 * sigma) & (clip < 255 - 3 * sigma)
         truth = float((made.permute(0, 2, 3, 1).numpy() - clip)[inside].std()) if shot else sigma
         rows.append((truth, grey, shot, found(pixels(made))["noise"]))
@@ -251,7 +259,7 @@ def noise(real: Real) -> None:
 def crf(real: Real) -> None:
     """CRF 15 to 40 of x264: from its message, and from quantisers alone."""
     message, alone = [], []
-    for rng, _, clip in drawn("crf", real, 24):
+    for rng, _, clip in drawn("crf", real, 24, size=WINDOW):
         truth = int(rng.integers(15, 41))
 
         def both(path: Path) -> list[Any]:
@@ -268,9 +276,9 @@ def crf(real: Real) -> None:
 def chain(real: Real) -> None:
     """Blur and reduction by 4, Gaussian noise in luma of σ 1 to 10 and x264 at CRF 15 to 35, one after the other."""
     rows, sigmas_of, factors = [], [], []
-    for rng, _, clip in drawn("chain", real, 12):
+    for rng, _, clip in drawn("chain", real, 8, 100):
         sigmas, sigma, factor = kernel(rng), rng.uniform(1, 10), int(rng.integers(15, 36))
-        made = noises.gaussian(blurred(clip, sigmas, 4), [sigma] * 12, True, int(rng.integers(1 << 40)), range(12))
+        made = noises.gaussian(blurred(clip, sigmas, 4), [sigma] * 8, True, int(rng.integers(1 << 40)), range(8))
         one = coded(pixels(made), factor, opened)
         rows.append((sigmas, 4, one.found["blur"]))
         if value := one.estimate("noise", "sigma"):
@@ -320,7 +328,7 @@ def doubled(real: Real) -> None:
     head("coded", "clips", "all frames right", "cannot tell", "doubled frames", "found", "wrongly found")
     for way in ("no", "x264"):
         clips = right = untold = there = hit = wrong = 0
-        for rng, _, clip in drawn(f"doubled_{way}", real, 24, 60):
+        for rng, _, clip in drawn(f"doubled_{way}", real, 24, 50, WINDOW):
             order = sorted([*range(24), *rng.choice(np.arange(1, 23), int(rng.integers(1, 7)), replace=False)])
             truth = {index for index in range(1, len(order)) if order[index] == order[index - 1]}
             made = clip[order]
@@ -366,7 +374,7 @@ def _woven(clip: Clip, phase: int) -> np.ndarray:
 def upscaled(real: Real) -> None:
     """Clips enlarged by 2, bicubic or bilinear, beside the same reduced alone, sharp or blurred by σ up to 1 pixel."""
     rows = []
-    for rng, _, clip in drawn("upscaled", real, 6, 160):
+    for rng, _, clip in drawn("upscaled", real, 4, 120, WINDOW):
         large, blur, mode = bool(rng.random() < 0.5), float(rng.uniform(0, 1)), str(rng.choice(["bicubic", "bilinear"]))
         small = bicubic(tensor(clip), (2, 2))
         if blur > 0.4:

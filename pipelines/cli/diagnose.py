@@ -12,6 +12,7 @@ from pipelines.errors import VSRError
 from pipelines.threads import wait_passively
 
 if TYPE_CHECKING:
+    from pipelines.clips.footage import Footage
     from pipelines.diagnosis import Diagnosis
 
 Clips = Annotated[
@@ -67,7 +68,7 @@ def _diagnosed(clips: list[Path]) -> dict[str, Diagnosis]:
     from pipelines.diagnosis import diagnose as look
     from pipelines.runtime.progress import Progress
 
-    opened = {}
+    opened: dict[str, Footage] = {}
     for path in clips:
         if path.is_file() and path.suffix.lower() in PICTURES:
             raise VSRError(

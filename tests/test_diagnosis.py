@@ -255,3 +255,18 @@ def test_bad_input_is_one_sentence(vsr: Vsr, tmp_path: Path) -> None:
     ):
         assert words in error(vsr("diagnose", name, "--recipe", "mine"))
     assert tree(tmp_path) == before
+
+
+def test_blur_of_real_frames(shared_data: Path) -> None:
+    """A few of the draws that docs/diagnose.md has the table of."""
+    (walk,) = footage.open_source(shared_data / "Vid4" / "GT" / "walk").values()
+    real = [frame for frame, _ in zip(walk.frames(), range(3), strict=False)]
+    away, turned = [], []
+    for sigmas in ((3.5, 1.8, 0.5), (2.6, 2.0, -1.0), (3.8, 2.6, 1.3)):
+        small = filtering.anisotropic(tensor(real), filtering.block_kernel(27, *sigmas, 4)[None], 4)
+        blur = estimator.blur(estimator.estimate(spectra(map(luma, pixels(small))), None))
+        away += [abs(4 * blur[name].value / truth - 1) for name, truth in zip(("sigma_x", "sigma_y"), sigmas, strict=False)]
+        if isinstance(blur["theta"], Estimate) and sigmas[0] > 1.4 * sigmas[1]:
+            off = abs(blur["theta"].value - sigmas[2]) % math.pi
+            turned.append(math.degrees(min(off, math.pi - off)))
+    assert np.median(away) < 0.15 and np.median(turned) < 15

@@ -22,7 +22,7 @@ from pipelines.degradations import filtering, recipes
 from pipelines.degradations.jpeg import jpeg
 from pipelines.diagnosis import Diagnosis, Estimate, Unknown, coding, diagnose, estimator, frames, recipe
 from pipelines.diagnosis import noise as kinds
-from pipelines.diagnosis.look import look, luma
+from pipelines.diagnosis.look import eight, look, luma
 from pipelines.diagnosis.spectra import mirrored, spectra, transposed
 from pipelines.errors import VSRError
 
@@ -117,6 +117,12 @@ def test_frames_that_are_there_twice_and_cuts(clip: list[np.ndarray]) -> None:
     assert frames.doubled(seen) == [2, 6, 7]
     other = [255 - frame[::-1] for frame in clip[:8]]
     assert frames.cuts(look([*clip[:8], *other], 16, "clip")) == [8]
+
+
+def test_more_bits_are_rounded_to_eight() -> None:
+    levels = np.arange(256, dtype=np.uint16)
+    np.testing.assert_array_equal(eight(257 * levels), levels)
+    assert eight(np.array([128, 129], np.uint16)).tolist() == [0, 1] and eight(levels.astype(np.uint8)) is not None
 
 
 def test_fields(clip: list[np.ndarray]) -> None:

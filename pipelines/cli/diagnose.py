@@ -76,7 +76,7 @@ def _diagnosed(clips: list[Path]) -> dict[str, Diagnosis]:
             )
         if path.is_file() and not path.stat().st_size:
             raise VSRError(f"{path} is empty: give a video file.")
-        for name, clip in footage.open_source(path).items():
+        for name, clip in footage.open_source(path, reading=footage.Reading(deep=True, opaque=True)).items():
             if name in opened:
                 raise VSRError(f"{opened[name].path} and {clip.path} are both called {name!r}: rename one.")
             opened[name] = clip

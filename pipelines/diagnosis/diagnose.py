@@ -9,7 +9,7 @@ from pipelines.clips.footage import Footage
 from pipelines.clips.video import quantisers
 from pipelines.diagnosis import coding, estimator, frames, noise
 from pipelines.diagnosis.estimate import Estimate, Unknown, plain
-from pipelines.diagnosis.look import Look, look, luma
+from pipelines.diagnosis.look import Look, eight, look, luma
 from pipelines.diagnosis.spectra import spectra
 
 FEW = "too few patches show something: the clip is too small, flat, black or white"
@@ -56,7 +56,7 @@ def diagnose(clip: Footage) -> Diagnosis:
         VSRError: it cannot be read, has one frame, or is black.
     """
     stream = quantisers.stream(clip.path, clip.rate) if clip.kind == "video" else None
-    seen = look(clip.frames(), clip.count, str(clip.path))
+    seen = look(map(eight, clip.frames()), clip.count, str(clip.path))
     measured = spectra(luma(frame) for frame in seen.kept)
     factor = coding.crf(stream)
     found: dict[str, Any] = {

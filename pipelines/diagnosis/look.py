@@ -46,6 +46,11 @@ def luma(frame: np.ndarray) -> np.ndarray:
     return frame.astype(np.float32) @ np.array(LUMA, np.float32)
 
 
+def eight(frame: np.ndarray) -> np.ndarray:
+    """A frame of 8 bits, of one of 8 or, of full scale, 16."""
+    return ((frame.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8) if frame.dtype == np.uint16 else frame
+
+
 def look(frames: Iterable[np.ndarray], count: int, name: str) -> Look:
     """Look at a clip.
 

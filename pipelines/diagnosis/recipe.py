@@ -22,6 +22,9 @@ from pipelines.errors import VSRError
 AUDIBLE = 1.0
 """Levels of noise from which a recipe has a step for it, if the interval of a clip begins above a quarter of that."""
 
+SMOOTH = 22
+"""The rate factor of x264 from which most noise is coded away (docs/diagnose.md)."""
+
 
 def steps(found: Sequence[Diagnosis], scale: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The steps that make such footage of clean HR, and what could not be put into them, one sentence each.
@@ -55,6 +58,9 @@ def steps(found: Sequence[Diagnosis], scale: int) -> tuple[list[dict[str, Any]],
         made.append(
             {"op": "choice", "of": [{"share": share, "steps": [step]} for share, step in zip(shares, coded, strict=True)]}
         )
+    smooth = [one.name for one in found if (value := one.estimate("crf")) and value.value >= SMOOTH]
+    if smooth:
+        left.append(f"noise that the coding of {', '.join(smooth)} took away is not seen: the recipe may have too little of it")
     untold = [one.name for one in found if one.facts["codec"] and one.estimate("crf") is None]
     if untold:
         left.append(f"the coding of {', '.join(untold)} is not x264's and is left out")

@@ -83,7 +83,7 @@ def _diagnosed(clips: list[Path]) -> dict[str, Diagnosis]:
     found = {}
     with Progress("diagnose", len(opened)) as progress:
         for name, clip in opened.items():
-            found[name] = look(clip)
+            found[name] = look(clip, progress.counted)
             progress.clip()
     return found
 

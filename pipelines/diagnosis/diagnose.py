@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from pipelines.clips.footage import Footage
 from pipelines.clips.video import quantisers
@@ -11,6 +14,8 @@ from pipelines.diagnosis import coding, estimator, frames, noise
 from pipelines.diagnosis.estimate import Estimate, Unknown, plain
 from pipelines.diagnosis.look import Look, eight, look, luma
 from pipelines.diagnosis.spectra import spectra
+
+Counted = Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]
 
 FEW = "too few patches show something: the clip is too small, flat, black or white"
 
@@ -49,14 +54,18 @@ class Diagnosis:
         return {**self.facts, **{name: plain(value) for name, value in self.found.items()}, "unknown": self.unknown}
 
 
-def diagnose(clip: Footage) -> Diagnosis:
+def diagnose(clip: Footage, counted: Counted = iter) -> Diagnosis:
     """Look at a clip and say what degraded it.
+
+    Args:
+        clip: the footage.
+        counted: hands on its frames, to count them.
 
     Raises:
         VSRError: it cannot be read, has one frame, or is black.
     """
     stream = quantisers.stream(clip.path, clip.rate) if clip.kind == "video" else None
-    seen = look(map(eight, clip.frames()), clip.count, str(clip.path))
+    seen = look(map(eight, counted(clip.frames())), clip.count, str(clip.path))
     measured = spectra(luma(frame) for frame in seen.kept)
     factor = coding.crf(stream)
     found: dict[str, Any] = {

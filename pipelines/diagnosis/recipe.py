@@ -19,7 +19,7 @@ from pipelines.diagnosis.diagnose import Diagnosis
 from pipelines.diagnosis.words import ENLARGED
 from pipelines.errors import VSRError
 
-AUDIBLE = 1.0
+VISIBLE = 1.0
 """Levels of noise from which a recipe has a step for it, if the interval of a clip begins above a quarter of that."""
 
 SMOOTH = 22
@@ -75,8 +75,8 @@ def steps(found: Sequence[Diagnosis], scale: int) -> tuple[list[dict[str, Any]],
 def _noise(found: Sequence[Diagnosis]) -> list[dict[str, Any]]:
     """Noise of the kind that most clips have."""
     told = [(one, value.value) for one in found if (value := one.estimate("noise", "sigma"))]
-    sure = any(value.low > AUDIBLE / 4 for one in found if (value := one.estimate("noise", "sigma")))
-    if not told or max(sigma for _, sigma in told) < AUDIBLE or not sure:
+    sure = any(value.low > VISIBLE / 4 for one in found if (value := one.estimate("noise", "sigma")))
+    if not told or max(sigma for _, sigma in told) < VISIBLE or not sure:
         return []
     grey = sum(bool(one.found["noise"]["grey"]) for one, _ in told) / len(told)
     if 2 * sum(one.found["noise"]["kind"] == "shot" for one, _ in told) > len(told):

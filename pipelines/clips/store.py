@@ -32,12 +32,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import files
 from pipelines.atomic import atomic_folder, file_name
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
 SHARD_BYTES = 256 * 2**20
 """A shard takes whole clips until it would grow past this many bytes."""
+
+_OPEN = 16
+"""Copied shards that a store keeps open: others may then be removed."""
 
 _ABOUT = b"about"
 _CODEC, _LEVEL = "zstd", 1  # higher levels save a tenth and take several times as long
@@ -223,7 +227,7 @@ def assemble(folder: Path, names: Sequence[str], out: Path, about: Mapping[str, 
 
 
 class Store:
-    """Reads a clip store. Safe to send to other processes: each maps the files itself.
+    """Reads a clip store. Safe to send to other processes, also on other nodes: each maps the files itself, see `pipelines.files`.
 
     Args:
         path: the store's directory.
@@ -234,10 +238,11 @@ class Store:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if not (self.path / MANIFEST).is_file():
+        manifest = files.local(self.path / MANIFEST)
+        if not manifest.is_file():
             raise VSRError(f"{self.path} is not a clip store (no {MANIFEST}): run its stage, or `dvc pull {self.path}`.")
         try:
-            table = pq.read_table(self.path / MANIFEST)
+            table = pq.read_table(manifest)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path / MANIFEST, error) from error
         self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in table.to_pylist()}
@@ -310,10 +315,16 @@ class Store:
     def _reader(self, file: str) -> pa.ipc.RecordBatchFileReader:
         if file not in self._readers:
             try:
-                self._readers[file] = pa.ipc.open_file(pa.memory_map(str(self.path / file)))
+                self._readers[file] = pa.ipc.open_file(pa.memory_map(str(files.local(self.path / file))))
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(self.path / file, error) from error
+            if files.far() and len(self._readers) > _OPEN:
+                self._close(next(iter(self._readers)))
         return self._readers[file]
+
+    def _close(self, file: str) -> None:
+        del self._readers[file]
+        self._views = {key: view for key, view in self._views.items() if self.clips[key[0]].file != file}
 
     def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
         if column not in self.columns(clip):

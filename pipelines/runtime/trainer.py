@@ -26,11 +26,13 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics
 from pipelines.monitoring.progress import Tracker, TrainingLog
 from pipelines.params import Schedule
+from pipelines.runtime.driver import Driver
 from pipelines.runtime.outbox import Outbox
 from pipelines.training.loop import Task, fit
-from pipelines.training.state import State, load, newest, save
+from pipelines.training.state import State, load, newest, packed, put, save
 
 _ATTEMPTS = 3
 _LAST = "last.pt"
@@ -85,12 +87,12 @@ def run(
 ) -> Path:
     """Train to the end of `schedule`, going on where an earlier call with this `name` stopped.
 
-    Ray has to be connected. `storage` has to be a folder that every node sees.
+    Ray has to be connected.
 
     Args:
         build: makes the task inside each worker; picklable.
         name: the run's identity: a hash of all that its result depends on.
-        storage: the folder under which the run keeps its checkpoints.
+        storage: the folder under which the run keeps its checkpoints; none but the driver's node has to see it.
         workers: by default `Workers.from_environment(schedule.batch)`.
         tracker: takes curves and images, in the worker of rank 0; what it cannot be told stays in `UNSENT` of the run's folder.
         say: takes the progress lines, here.
@@ -112,6 +114,7 @@ def run(
     if len(ray.nodes()) == 1:  # nothing goes on where the only node is taken away
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     config = {
+        "driver": Driver.this(),
         "build": build,
         "schedule": schedule,
         "tracker": tracker,
@@ -162,20 +165,26 @@ def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path)
 def _work(config: dict[str, Any]) -> None:
     """The training of one rank."""
     torch.set_num_threads(config["threads"])
+    driver: Driver = config["driver"]
+    driver.join()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     schedule: Schedule = config["schedule"]
     # Convolutions on a GPU have ten bits for fractions by default.
     torch.backends.cudnn.allow_tf32 = schedule.precision != "float32"
     last: Path = config["last"]
-    say = partial(_append, config["lines"])
-    tracker = Outbox(config["tracker"], last.with_name(UNSENT), say) if config["tracker"] else None
-    progress = TrainingLog(schedule.iterations, say, tracker)
+    add = partial(_append, config["lines"])
+    say = partial(driver.call, add)
+    outbox = Outbox(config["tracker"], last.with_name(UNSENT), add) if config["tracker"] else None
+    progress = TrainingLog(schedule.iterations, say, _Tracked(driver, outbox) if outbox else None)
 
     def keep(step: int, state: State) -> None:
-        save(state, last)
+        if driver.here:
+            save(state, last)
+        else:
+            driver.call(put, packed(state), last)
 
-    state = newest(last, say if rank == 0 else lambda line: None)
+    state = driver.call(newest, last, add if rank == 0 else _ignore)
     if state is not None and rank == 0:
         say(f"going on from step {state['step']}/{schedule.iterations}")
     fit(
@@ -189,6 +198,32 @@ def _work(config: dict[str, Any]) -> None:
         on_validate=progress.validated,
         on_checkpoint=keep if rank == 0 else None,
     )
+
+
+@dataclass
+class _Tracked:
+    """A tracker whose outbox, and what it tells, are on the driver's node."""
+
+    driver: Driver
+    outbox: Outbox
+
+    def metrics(self, step: int, values: Metrics) -> None:
+        """See `Tracker`."""
+        self.outbox = self.driver.call(_told, self.outbox, "metrics", step, values)
+
+    def images(self, step: int, images: Images) -> None:
+        """See `Tracker`."""
+        self.outbox = self.driver.call(_told, self.outbox, "images", step, images)
+
+
+def _told(outbox: Outbox, kind: str, step: int, what: Any) -> Outbox:
+    """An outbox that has been told something, and with it what it knows of who it tells."""
+    getattr(outbox, kind)(step, what)
+    return outbox
+
+
+def _ignore(line: str) -> None:
+    """What other ranks say of what rank 0 says."""
 
 
 def _append(path: Path, line: str) -> None:

@@ -46,7 +46,9 @@ def nodes(hidden: Path, cpus: Sequence[int] = (1, 1)) -> Iterator[dict[str, str]
             with Path(folder, f"{name}.log").open("wb") as log:
                 own = {"TMPDIR": str(home / "tmp"), "HOME": str(home)}
                 started.append(
-                    subprocess.Popen(command, cwd=home, env={**environment, **own}, stdout=log, stderr=log, start_new_session=True)
+                    subprocess.Popen(
+                        command, cwd=home, env={**environment, **own}, stdout=log, stderr=log, start_new_session=True
+                    )
                 )
 
         head = [ray, "start", "--head", "--port", address.rpartition(":")[2], "--num-cpus", str(cpus[0]), "--temp-dir", folder]

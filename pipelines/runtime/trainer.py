@@ -22,8 +22,11 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
+from ray._raylet import PlacementGroupID
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from pipelines.errors import VSRError
 from pipelines.monitoring import Images, Metrics
@@ -101,7 +104,7 @@ def run(
         The final state, for `pipelines.training.state`.
 
     Raises:
-        VSRError: what a worker raised, or the workers died `3` times.
+        VSRError: what a worker raised, or the workers died `3` times without getting further.
     """
     folder = storage.resolve() / name
     last, final = folder / _LAST, folder / _FINAL
@@ -123,13 +126,14 @@ def run(
         "last": last,
     }
     with _followed(folder / _LINES, say):
-        for attempt in range(1, _ATTEMPTS + 1):
-            failure = _attempt(config, workers, name, storage)
-            if failure is None:
-                break
-            if attempt == _ATTEMPTS:
+        failures, before = 0, None
+        while (failure := _attempt(config, workers, name, storage)) is not None:
+            _remove_reservations()
+            reached = last.stat().st_mtime_ns if last.is_file() else None
+            failures, before = 1 if reached != before else failures + 1, reached
+            if failures == _ATTEMPTS:
                 raise VSRError(
-                    f"the training {name} failed {attempt} times, at last with: {_last_line(failure)} "
+                    f"the training {name} failed {failures} times without getting further, at last with: {_last_line(failure)} "
                     "Run again to go on from its last checkpoint."
                 ) from failure
             say(f"a training worker failed ({_last_line(failure)}): going on from the last checkpoint")
@@ -140,7 +144,9 @@ def run(
     return final
 
 
-def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path) -> TrainingFailedError | None:
+def _attempt(
+    config: dict[str, Any], workers: Workers, name: str, storage: Path
+) -> TrainingFailedError | RayActorError | OutOfMemoryError | None:
     """Train on Ray until the end, or until something fails that may pass.
 
     Raises:
@@ -159,7 +165,18 @@ def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path)
     except TrainingFailedError as error:
         _raise_own(error)
         return error
+    except (RayActorError, OutOfMemoryError) as error:  # Ray's controller of the training is dead
+        return error
     return None
+
+
+def _remove_reservations() -> None:
+    """Give back what a dead controller has reserved, and end its ranks: what of Ray's should do so asks the dashboard whether the
+    controller lives, and waits for ever where there is none."""
+    job = ray.get_runtime_context().get_job_id()
+    for group, found in placement_group_table().items():
+        if group.endswith(job) and found["state"] != "REMOVED":  # the name of a group ends with that of its job
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import moving
 import pytest
@@ -84,18 +85,25 @@ def test_workers_that_see_no_disk_of_the_driver(tmp_path: Path) -> None:
         torch.testing.assert_close(final_weights(learnt)[key], value, rtol=1e-3, atol=1e-5)
 
 
-DATA = ("flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4", "start@spynet_parallax")
+def guided(params: dict[str, Any]) -> None:
+    """One network, guided by masks."""
+    tiny(params)
+    params["experiments"] = {"seem": {**params["experiments"]["seem"], "start": "scratch"}}
+    for empty in ("starts", "joins", "suites"):
+        params[empty] = {}
+
+
+DATA = ("flows@motion_parallax_bi_x4", "masks@segments_parallax_bi_x4")
 TRAIN = ("train@seem",)
 SCORE = ("score@seem-parallax-bi_x4", "score_baseline@bicubic-parallax-bi_x4")
 
 
 @blind
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_stages_leave_the_bytes_of_one_node(tmp_path: Path) -> None:
-    """Data, priors and scores come from the second node alone, trainings have one rank on each."""
-    (tmp_path / "one").mkdir()
-    one, two = clone(tmp_path / "one" / "clone", tiny), clone(tmp_path / "two" / "clone", tiny)
+    """Data, priors, restored clips and scores come from the second node alone, the training has one rank on each."""
+    one, two = clone(tmp_path / "one" / "clone", guided), clone(tmp_path / "two" / "clone", guided)
     ranks = {"VSR_TRAIN_WORKERS": "2", "VSR_TRAIN_CPUS": "1"}
     one.run("vsr", "repro", *SCORE, *DATA, **ranks, VSR_WORKERS="2")
     _repro(two, (0, 2), DATA, ranks)
@@ -114,7 +122,7 @@ def _repro(project: Project, cpus: tuple[int, int], stages: tuple[str, ...], env
 def _wait(there: dict[str, str]) -> None:
     """Until both nodes are there."""
     script = "import ray, time; ray.init(log_to_driver=False)\nwhile len(ray.nodes()) < 2: time.sleep(0.1)"
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, **there}, check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **there}, check=True, capture_output=True, timeout=300)
 
 
 def fetched(path: Path, size: int) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -245,7 +246,7 @@ class Store:
             table = pq.read_table(manifest)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path / MANIFEST, error) from error
-        self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in table.to_pylist()}
+        self.clips: Mapping[str, Clip] = _Rows(table)
         self.about: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
         self._views: dict[tuple[str, int, str], np.ndarray] = {}
@@ -351,6 +352,36 @@ class Store:
             return view
         scale = self.scale(clip, column)
         return view if scale is None else view.astype(np.float32) * np.float32(scale)
+
+
+class _Rows(Mapping[str, Clip]):
+    """The rows of a manifest by clip, in its order, made of the table as they are asked for: there may be a million."""
+
+    _AT_ONCE = 256
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._places = {name: place for place, name in enumerate(table["clip"].to_pylist())}
+        self._made = lru_cache(maxsize=64)(self._make)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Rows, (self._table,)
+
+    def __getitem__(self, name: str) -> Clip:
+        place = self._places[name]
+        return self._made(place // self._AT_ONCE)[place % self._AT_ONCE]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _make(self, part: int) -> list[Clip]:
+        return [_from_row(row) for row in self._table.slice(part * self._AT_ONCE, self._AT_ONCE).to_pylist()]
 
 
 def _damaged(path: Path, error: Exception) -> VSRError:

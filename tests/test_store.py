@@ -214,3 +214,17 @@ def test_a_store_on_another_disk_than_its_clips(tmp_path: Path, small_disk: Path
         assemble(tmp_path / "parts", ["a", "b", "large"], small_disk / "lr" / "out")
     assert _digests(small_disk / "lr" / "out") == _digests(tmp_path / "beside")
     assert [path.name for path in (small_disk / "lr").iterdir()] == ["out"]
+
+
+def test_a_manifest_of_many_rows_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    attributes = [ClipAttributes("train", 25.0, 64, 96, f"{index}.png", {"index": index}) for index in range(600)]
+    clips = [
+        store.Clip(f"clip{index}", 7, of, f"{index:064x}", "clips-00000.arrow", 7 * index) for index, of in enumerate(attributes)
+    ]
+    store._write_manifest(clips, {}, tmp_path / store.MANIFEST)
+    opened = Store(tmp_path)
+    assert opened.clip("clip511") == clips[511] and "clip600" not in opened.clips and len(opened.clips) == 600
+    assert not opened.clips._made.cache_info().misses > 1  # type: ignore[attr-defined]  # a part of the rows
+    assert list(opened.clips.values()) == clips == opened.split("train")
+    sent = pickle.loads(pickle.dumps(opened))
+    assert list(sent.clips.items()) == [(clip.name, clip) for clip in clips]

@@ -446,11 +446,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _concatenate(paths: Sequence[Path], target: Path) -> None:
-    readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in paths]
-    with _new_file(target, readers[0].schema) as writer:
-        for reader in readers:
-            for index in range(reader.num_record_batches):
-                writer.write_batch(reader.get_batch(index))
+    with pa.memory_map(str(paths[0])) as first:
+        schema = pa.ipc.open_file(first).schema
+    with _new_file(target, schema) as writer:
+        for path in paths:  # small clips are thousands: one is open at a time
+            with pa.memory_map(str(path)) as source:
+                reader = pa.ipc.open_file(source)
+                for index in range(reader.num_record_batches):
+                    writer.write_batch(reader.get_batch(index))
 
 
 def _write_manifest(clips: Sequence[Clip], about: Mapping[str, Any], path: Path) -> None:

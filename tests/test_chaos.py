@@ -1,4 +1,4 @@
-"""The short form of `chaos`."""
+"""Random kills: the short form of `chaos`."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import models
 from models import Network
 from models.parts import registry
+from pipelines import files
 from pipelines.errors import VSRError
 
 
@@ -43,10 +44,11 @@ def load(path: Path, expect: str | None = None) -> Network:
         VSRError: the file is not there, damaged, or a checkpoint of another network than `expect`, or of
             none of ours.
     """
+    here = files.local(path)
     try:
-        return models.load(path, expect)
+        return models.load(here, expect)
     except ValueError as error:
-        raise VSRError(str(error)) from error
+        raise VSRError(str(error).replace(str(here), str(path))) from error
 
 
 def load_as(path: Path, name: str, options: Mapping[str, Any]) -> Network:

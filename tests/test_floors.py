@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     {"pipelines.errors", "models"},
-    {"pipelines.atomic", "pipelines.checkout", "pipelines.faults", "pipelines.params", "pipelines.threads"},
+    {"pipelines.atomic", "pipelines.checkout", "pipelines.faults", "pipelines.files", "pipelines.params", "pipelines.threads"},
     {"pipelines.clips", "pipelines.networks", "pipelines.results", "pipelines.weights"},
     {"pipelines.degradations", "pipelines.priors"},
     {"pipelines.metrics", "pipelines.restoring"},

@@ -148,7 +148,9 @@ def test_kuberay_takes_the_cluster() -> None:
         assert container["resources"]["requests"] == container["resources"]["limits"]
         assert pod["securityContext"]["runAsNonRoot"] is True
     assert spec["rayVersion"] == LOCKED["ray"]
-    assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteOnce"]  # no worker mounts it
+    workers = [volume for group in spec["workerGroupSpecs"] for volume in group["template"]["spec"]["volumes"]]
+    assert not [volume for volume in workers if "persistentVolumeClaim" in volume]
 
 
 def test_the_cluster_of_kubernetes_is_closed() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -214,3 +216,33 @@ def test_a_store_on_another_disk_than_its_clips(tmp_path: Path, small_disk: Path
         assemble(tmp_path / "parts", ["a", "b", "large"], small_disk / "lr" / "out")
     assert _digests(small_disk / "lr" / "out") == _digests(tmp_path / "beside")
     assert [path.name for path in (small_disk / "lr").iterdir()] == ["out"]
+
+
+def test_a_shard_takes_more_clips_than_files_may_be_open(tmp_path: Path) -> None:
+    """Vimeo-90K's LR clips are 150 KB each, and a shard takes 1,700 of them."""
+    names = [f"clip{index}" for index in range(100)]
+    for index, name in enumerate(names):
+        _write(tmp_path / "parts", name, _pixels(index, 1, 4, 6))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, hard))
+    try:
+        assemble(tmp_path / "parts", names, tmp_path / "store")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    made = Store(tmp_path / "store")
+    assert {clip.file for clip in made.clips.values()} == {"clips-00000.arrow"}
+    assert all(np.array_equal(made.frame(name, 0), _pixels(index, 1, 4, 6)[0]["rgb"]) for index, name in enumerate(names))
+
+
+def test_a_manifest_of_many_rows_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    attributes = [ClipAttributes("train", 25.0, 64, 96, f"{index}.png", {"index": index}) for index in range(600)]
+    clips = [
+        store.Clip(f"clip{index}", 7, of, f"{index:064x}", "clips-00000.arrow", 7 * index) for index, of in enumerate(attributes)
+    ]
+    store._write_manifest(clips, {}, tmp_path / store.MANIFEST)
+    opened = Store(tmp_path)
+    assert opened.clip("clip511") == clips[511] and "clip600" not in opened.clips and len(opened.clips) == 600
+    assert not opened.clips._made.cache_info().misses > 1  # type: ignore[attr-defined]  # a part of the rows
+    assert list(opened.clips.values()) == clips == opened.split("train")
+    sent = pickle.loads(pickle.dumps(opened))
+    assert list(sent.clips.items()) == [(clip.name, clip) for clip in clips]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 import torch
@@ -35,6 +37,7 @@ class Line:
     folder: Path
     kill_at: int | None = None
     wrong_at: int | None = None
+    kill_controller_at: int | None = None
     network: nn.Module = field(default_factory=lambda: nn.Linear(1, 1))
     frozen: dict[str, str] = field(default_factory=dict)
     views: tuple[int, ...] = (0,)
@@ -61,6 +64,11 @@ class Line:
         if step == self.kill_at and not (self.folder / "killed").exists():
             (self.folder / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == self.kill_controller_at and not (self.folder / "controller_killed").exists():
+            (self.folder / "controller_killed").touch()
+            beside = psutil.Process().parent().children()  # type: ignore[union-attr]
+            next(process for process in beside if "TrainController" in process.cmdline()[0]).kill()
+            time.sleep(1000)
         return {"slope": found[0]}, {"dot": np.zeros((1, 1, 3), np.uint8)}
 
 
@@ -128,6 +136,15 @@ def test_a_run_goes_on_whatever_stops_it(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "steps-0").unlink()
     assert trainer.run(partial(make, tmp_path), SCHEDULE, **arguments) == final  # type: ignore[arg-type]
     assert not (tmp_path / "steps-0").exists()
+
+
+def test_a_training_whose_controller_is_killed_does_not_wait_for_ever(cluster: None, tmp_path: Path) -> None:
+    """Its ranks have all cores, until they are ended as well."""
+    said: list[str] = []
+    build, workers = partial(make, tmp_path, kill_controller_at=8), trainer.Workers(2, 1, False)
+    final = trainer.run(build, SCHEDULE, name="line", storage=tmp_path / "store", workers=workers, say=said.append)
+    assert (tmp_path / "controller_killed").exists() and load(final)["step"] == 12
+    assert "going on from step 4/12" in said and any(line.startswith("a training worker failed (") for line in said)
 
 
 def test_workers_from_the_environment(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:

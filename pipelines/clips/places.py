@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from pipelines import files
 from pipelines.errors import VSRError
 
 T = TypeVar("T")
@@ -102,15 +103,14 @@ class Folder:
         """
         path = self.path / name
         try:
-            with path.open("rb") as file:
-                return file.read(count)
+            return files.head(path, count)
         except OSError as error:
             raise VSRError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """A file as a path, for tools that take nothing else."""
-        yield self.path / name
+        yield files.local(self.path / name)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,12 +33,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import files
 from pipelines.atomic import atomic_folder, file_name
 from pipelines.errors import VSRError, unknown
 
 MANIFEST = "manifest.parquet"
 SHARD_BYTES = 256 * 2**20
 """A shard takes whole clips until it would grow past this many bytes."""
+
+_OPEN = 16
+"""Copied shards that a store keeps open: others may then be removed."""
 
 _ABOUT = b"about"
 _CODEC, _LEVEL = "zstd", 1  # higher levels save a tenth and take several times as long
@@ -223,7 +228,7 @@ def assemble(folder: Path, names: Sequence[str], out: Path, about: Mapping[str, 
 
 
 class Store:
-    """Reads a clip store. Safe to send to other processes: each maps the files itself.
+    """Reads a clip store. Safe to send to other processes, also on other nodes: each maps the files itself, see `pipelines.files`.
 
     Args:
         path: the store's directory.
@@ -234,13 +239,14 @@ class Store:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if not (self.path / MANIFEST).is_file():
+        manifest = files.local(self.path / MANIFEST)
+        if not manifest.is_file():
             raise VSRError(f"{self.path} is not a clip store (no {MANIFEST}): run its stage, or `dvc pull {self.path}`.")
         try:
-            table = pq.read_table(self.path / MANIFEST)
+            table = pq.read_table(manifest)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path / MANIFEST, error) from error
-        self.clips: dict[str, Clip] = {row["clip"]: _from_row(row) for row in table.to_pylist()}
+        self.clips: Mapping[str, Clip] = _Rows(table)
         self.about: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
         self._views: dict[tuple[str, int, str], np.ndarray] = {}
@@ -310,10 +316,16 @@ class Store:
     def _reader(self, file: str) -> pa.ipc.RecordBatchFileReader:
         if file not in self._readers:
             try:
-                self._readers[file] = pa.ipc.open_file(pa.memory_map(str(self.path / file)))
+                self._readers[file] = pa.ipc.open_file(pa.memory_map(str(files.local(self.path / file))))
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(self.path / file, error) from error
+            if files.far() and len(self._readers) > _OPEN:
+                self._close(next(iter(self._readers)))
         return self._readers[file]
+
+    def _close(self, file: str) -> None:
+        del self._readers[file]
+        self._views = {key: view for key, view in self._views.items() if self.clips[key[0]].file != file}
 
     def _metadata(self, clip: str, column: str) -> dict[bytes, bytes]:
         if column not in self.columns(clip):
@@ -340,6 +352,36 @@ class Store:
             return view
         scale = self.scale(clip, column)
         return view if scale is None else view.astype(np.float32) * np.float32(scale)
+
+
+class _Rows(Mapping[str, Clip]):
+    """The rows of a manifest by clip, in its order, made of the table as they are asked for: there may be a million."""
+
+    _AT_ONCE = 256
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._places = {name: place for place, name in enumerate(table["clip"].to_pylist())}
+        self._made = lru_cache(maxsize=64)(self._make)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Rows, (self._table,)
+
+    def __getitem__(self, name: str) -> Clip:
+        place = self._places[name]
+        return self._made(place // self._AT_ONCE)[place % self._AT_ONCE]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _make(self, part: int) -> list[Clip]:
+        return [_from_row(row) for row in self._table.slice(part * self._AT_ONCE, self._AT_ONCE).to_pylist()]
 
 
 def _damaged(path: Path, error: Exception) -> VSRError:
@@ -404,11 +446,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _concatenate(paths: Sequence[Path], target: Path) -> None:
-    readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in paths]
-    with _new_file(target, readers[0].schema) as writer:
-        for reader in readers:
-            for index in range(reader.num_record_batches):
-                writer.write_batch(reader.get_batch(index))
+    with pa.memory_map(str(paths[0])) as first:
+        schema = pa.ipc.open_file(first).schema
+    with _new_file(target, schema) as writer:
+        for path in paths:  # small clips are thousands: one is open at a time
+            with pa.memory_map(str(path)) as source:
+                reader = pa.ipc.open_file(source)
+                for index in range(reader.num_record_batches):
+                    writer.write_batch(reader.get_batch(index))
 
 
 def _write_manifest(clips: Sequence[Clip], about: Mapping[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +227,10 @@ class Degrade:
         check(recipe)
         self.recipe = recipe
         self.name = name
+        self._store = lru_cache(maxsize=1)(Store)  # of many clips, opened once
 
     def __call__(self, job: ClipJob) -> Iterator[list[Frame] | ClipAttributes]:
-        store = Store(job.store)
+        store = self._store(job.store)
         clip = store.clips[job.clip]
         of = clip.attributes
         frames, drawn = degrade(

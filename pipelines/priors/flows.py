@@ -13,6 +13,7 @@ Columns of the store, all at the frames' own size, flow in pixels with channel 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +62,7 @@ class Flows:
         self._model, self._device = model, device
         self._estimator: Estimator = _raft(model, device) if isinstance(model, params.Raft) else _dis(model)
         self._pairs = model.batch if isinstance(model, params.Raft) else 1
+        self._store = lru_cache(maxsize=1)(Store)  # of many clips, opened once
 
     def __call__(self, job: tuple[Path | str, str]) -> Iterator[list[Frame] | ClipAttributes]:
         """The flows of the clip `job = (store of frames, clip name)`, and last their attributes.
@@ -69,7 +71,7 @@ class Flows:
             VSRError: the frames are too small for DIS, or the GPU's memory too small for RAFT's batch.
         """
         path, clip = job
-        store = Store(path)
+        store = self._store(path)
         of = store.clips[clip].attributes
         yield from batches(self.stream(store.frames(clip), (of.height, of.width)))
         yield ClipAttributes(of.split, of.fps, of.height, of.width, of.source, self._provenance)

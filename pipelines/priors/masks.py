@@ -8,6 +8,7 @@ predicts for itself, NaN where the segmenter predicts none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +42,12 @@ class Masks:
         self._model = model
         self._provenance = weights.provenance(model)
         self._segment: Segmenter = _sam(model, device) if isinstance(model, params.Sam) else _felzenszwalb(model)
+        self._store = lru_cache(maxsize=1)(Store)  # of many clips, opened once
 
     def __call__(self, job: tuple[Path | str, str]) -> Iterator[list[Frame] | ClipAttributes]:
         """The frames of the clip `job = (store of LR frames, clip name)`, and last its attributes."""
         path, clip = job
-        store = Store(path)
+        store = self._store(path)
         of = store.clips[clip].attributes
         yield from batches(self.stream(store.frames(clip), (of.height, of.width)))
         yield ClipAttributes(of.split, of.fps, of.height, of.width, of.source, self._provenance)

@@ -16,7 +16,9 @@ import psutil
 import ray
 from ray.exceptions import RayError
 
+from pipelines.checkout import CODE
 from pipelines.errors import VSRError
+from pipelines.runtime.fork_server import ADDRESS as FORK_SERVER
 from pipelines.runtime.fork_server import forked_workers
 
 _VITAL = ("raylet", "gcs_server")
@@ -38,8 +40,9 @@ def connect() -> Iterator[None]:
     preflight()
     # Asked for by name, an own cluster is never one that someone else has started on this machine.
     own = {} if address else {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+    carried = {} if own or FORK_SERVER in os.environ else {"runtime_env": _code()}
     with forked_workers() if own else nullcontext():
-        _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own})
+        _init({"address": address, "logging_level": logging.ERROR, "log_to_driver": False, **own, **carried})
         try:
             with _watched() if own else nullcontext():
                 yield
@@ -50,6 +53,12 @@ def connect() -> Iterator[None]:
             ) from error
         finally:
             ray.shutdown()
+
+
+def _code() -> dict[str, Any]:
+    """This project's packages, for nodes that do not see the checkout: Ray keeps them by what they hold, and brings them once."""
+    packages = [str(CODE / name) for name in ("models", "pipelines", "stages")]
+    return {"py_modules": packages, "excludes": ["__pycache__", "sources/"]}
 
 
 @contextmanager

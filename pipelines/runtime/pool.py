@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import VSRError
+from pipelines.runtime.driver import Driver
 from pipelines.runtime.progress import Progress
 
 Worker = Callable[[Any], Iterator[Any]]
@@ -57,13 +58,14 @@ class Sink(Protocol):
 class _Actor:
     """One worker, built once, on its first clip, so that its error is told like any other."""
 
-    def __init__(self, factory: Callable[[], Worker]) -> None:
+    def __init__(self, factory: Callable[[], Worker], driver: Driver) -> None:
         import cv2  # not on the driver, where importing these would take most of the time of short work
         import torch
 
         # One thread whatever the machine: sums are formed in one order, so results do not depend on it.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        driver.join()
         self._factory = factory
         self._worker: Worker | None = None
 
@@ -131,6 +133,7 @@ class _Pool:
         self.failures: dict[str, str] = {}
         self._jobs, self._factory, self._sink, self._progress = jobs, factory, sink, progress
         self._actor_class = ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, max_restarts=0)
+        self._driver = Driver.this()
         self._size = size  # actors side by side
         self._began: float | None = None  # when the first of them ran
         self._short = False  # of memory
@@ -191,7 +194,7 @@ class _Pool:
     def _start_actor(self) -> None:
         for attempt in self.running.values():
             attempt.alone = False
-        actor: Any = self._actor_class.remote(self._factory)
+        actor: Any = self._actor_class.remote(self._factory, self._driver)
         self.starting[actor.started.remote()] = actor
 
     def _assign(self, actor: Any) -> None:

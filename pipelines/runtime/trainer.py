@@ -22,15 +22,20 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
+from ray._raylet import PlacementGroupID
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from pipelines.errors import VSRError
+from pipelines.monitoring import Images, Metrics
 from pipelines.monitoring.progress import Tracker, TrainingLog
 from pipelines.params import Schedule
+from pipelines.runtime.driver import Driver
 from pipelines.runtime.outbox import Outbox
 from pipelines.training.loop import Task, fit
-from pipelines.training.state import State, load, newest, save
+from pipelines.training.state import State, load, newest, packed, put, save
 
 _ATTEMPTS = 3
 _LAST = "last.pt"
@@ -85,12 +90,12 @@ def run(
 ) -> Path:
     """Train to the end of `schedule`, going on where an earlier call with this `name` stopped.
 
-    Ray has to be connected. `storage` has to be a folder that every node sees.
+    Ray has to be connected.
 
     Args:
         build: makes the task inside each worker; picklable.
         name: the run's identity: a hash of all that its result depends on.
-        storage: the folder under which the run keeps its checkpoints.
+        storage: the folder under which the run keeps its checkpoints; none but the driver's node has to see it.
         workers: by default `Workers.from_environment(schedule.batch)`.
         tracker: takes curves and images, in the worker of rank 0; what it cannot be told stays in `UNSENT` of the run's folder.
         say: takes the progress lines, here.
@@ -99,7 +104,7 @@ def run(
         The final state, for `pipelines.training.state`.
 
     Raises:
-        VSRError: what a worker raised, or the workers died `3` times.
+        VSRError: what a worker raised, or the workers died `3` times without getting further.
     """
     folder = storage.resolve() / name
     last, final = folder / _LAST, folder / _FINAL
@@ -112,6 +117,7 @@ def run(
     if len(ray.nodes()) == 1:  # nothing goes on where the only node is taken away
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     config = {
+        "driver": Driver.this(),
         "build": build,
         "schedule": schedule,
         "tracker": tracker,
@@ -120,13 +126,14 @@ def run(
         "last": last,
     }
     with _followed(folder / _LINES, say):
-        for attempt in range(1, _ATTEMPTS + 1):
-            failure = _attempt(config, workers, name, storage)
-            if failure is None:
-                break
-            if attempt == _ATTEMPTS:
+        failures, before = 0, None
+        while (failure := _attempt(config, workers, name, storage)) is not None:
+            _remove_reservations()
+            reached = last.stat().st_mtime_ns if last.is_file() else None
+            failures, before = 1 if reached != before else failures + 1, reached
+            if failures == _ATTEMPTS:
                 raise VSRError(
-                    f"the training {name} failed {attempt} times, at last with: {_last_line(failure)} "
+                    f"the training {name} failed {failures} times without getting further, at last with: {_last_line(failure)} "
                     "Run again to go on from its last checkpoint."
                 ) from failure
             say(f"a training worker failed ({_last_line(failure)}): going on from the last checkpoint")
@@ -137,7 +144,9 @@ def run(
     return final
 
 
-def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path) -> TrainingFailedError | None:
+def _attempt(
+    config: dict[str, Any], workers: Workers, name: str, storage: Path
+) -> TrainingFailedError | RayActorError | OutOfMemoryError | None:
     """Train on Ray until the end, or until something fails that may pass.
 
     Raises:
@@ -156,26 +165,43 @@ def _attempt(config: dict[str, Any], workers: Workers, name: str, storage: Path)
     except TrainingFailedError as error:
         _raise_own(error)
         return error
+    except (RayActorError, OutOfMemoryError) as error:  # Ray's controller of the training is dead
+        return error
     return None
+
+
+def _remove_reservations() -> None:
+    """Give back what a dead controller has reserved, and end its ranks: what of Ray's should do so asks the dashboard whether the
+    controller lives, and waits for ever where there is none."""
+    job = ray.get_runtime_context().get_job_id()
+    for group, found in placement_group_table().items():
+        if group.endswith(job) and found["state"] != "REMOVED":  # the name of a group ends with that of its job
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
 def _work(config: dict[str, Any]) -> None:
     """The training of one rank."""
     torch.set_num_threads(config["threads"])
+    driver: Driver = config["driver"]
+    driver.join()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     schedule: Schedule = config["schedule"]
     # Convolutions on a GPU have ten bits for fractions by default.
     torch.backends.cudnn.allow_tf32 = schedule.precision != "float32"
     last: Path = config["last"]
-    say = partial(_append, config["lines"])
-    tracker = Outbox(config["tracker"], last.with_name(UNSENT), say) if config["tracker"] else None
-    progress = TrainingLog(schedule.iterations, say, tracker)
+    add = partial(_append, config["lines"])
+    say = partial(driver.call, add)
+    outbox = Outbox(config["tracker"], last.with_name(UNSENT), add) if config["tracker"] else None
+    progress = TrainingLog(schedule.iterations, say, _Tracked(driver, outbox) if outbox else None)
 
     def keep(step: int, state: State) -> None:
-        save(state, last)
+        if driver.here:
+            save(state, last)
+        else:
+            driver.call(put, packed(state), last)
 
-    state = newest(last, say if rank == 0 else lambda line: None)
+    state = driver.call(newest, last, add if rank == 0 else _ignore)
     if state is not None and rank == 0:
         say(f"going on from step {state['step']}/{schedule.iterations}")
     fit(
@@ -189,6 +215,32 @@ def _work(config: dict[str, Any]) -> None:
         on_validate=progress.validated,
         on_checkpoint=keep if rank == 0 else None,
     )
+
+
+@dataclass
+class _Tracked:
+    """A tracker whose outbox, and what it tells, are on the driver's node."""
+
+    driver: Driver
+    outbox: Outbox
+
+    def metrics(self, step: int, values: Metrics) -> None:
+        """See `Tracker`."""
+        self.outbox = self.driver.call(_told, self.outbox, "metrics", step, values)
+
+    def images(self, step: int, images: Images) -> None:
+        """See `Tracker`."""
+        self.outbox = self.driver.call(_told, self.outbox, "images", step, images)
+
+
+def _told(outbox: Outbox, kind: str, step: int, what: Any) -> Outbox:
+    """An outbox that has been told something, and with it what it knows of who it tells."""
+    getattr(outbox, kind)(step, what)
+    return outbox
+
+
+def _ignore(line: str) -> None:
+    """What other ranks say of what rank 0 says."""
 
 
 def _append(path: Path, line: str) -> None:

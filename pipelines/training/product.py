@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import params
+from pipelines import files, params
 from pipelines.atomic import atomic_folder
 from pipelines.errors import VSRError
 
@@ -67,7 +67,7 @@ def read(folder: Path) -> Record:
         VSRError: there is none.
     """
     try:
-        return json.loads((folder / RECORD).read_text())
+        return json.loads(files.local(folder / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise VSRError(f"{folder} holds no trained network ({error}): run its stage, or `dvc pull {folder}`.") from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -29,10 +31,26 @@ def save(state: State, path: Path) -> None:
     Raises:
         VSRError: the disk does not take it; what was written is as it was.
     """
+    _write(path, partial(torch.save, state))
+
+
+def packed(state: State) -> bytes:
+    """What `save` writes, for `put`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def put(data: bytes, path: Path) -> None:
+    """`save` of what was packed elsewhere."""
+    _write(path, lambda file: file.write(data))
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            torch.save(state, file)
+            write(file)
         if path.exists():
             os.replace(path, _before(path))
         os.replace(partial, path)

@@ -7,11 +7,14 @@ import hashlib
 import os
 from pathlib import Path
 
-from pipelines import params
+from pipelines import files, params
 from pipelines.errors import VSRError
 from pipelines.params.base import is_path
 from pipelines.weights.download import Unreachable, download
 from pipelines.weights.registry import REGISTRY, Weights, find
+
+VARIABLE = "VSR_WEIGHTS"
+"""The folders of published weights that are looked in first, with a colon between them."""
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -59,7 +62,7 @@ def checkpoint(name: str, sha256: str | None = None) -> Path:
         if find(name).folder:
             raise VSRError(f"weights {name!r} are those of a prior: choose a network's, their names begin with its own.")
         return resolve(name)
-    path = params.ROOT / Path(name).expanduser()
+    path = files.local(params.ROOT / Path(name).expanduser())
     if not path.is_file():
         raise VSRError(f"weights {name!r}: there is no file {path}: give that of a checkpoint, or the name of published weights.")
     if sha256 is not None and not (actual := _sha256(path)).startswith(sha256):
@@ -77,7 +80,7 @@ def local(name: str) -> Path | None:
         VSRError: the name is unknown, or a file found is not the published one.
     """
     weights = find(name)
-    found = (_find(folder, name, weights) for folder in (*_local(), _cache()))
+    found = (_find(folder, name, weights) for folder in folders())
     return next((path for path in found if path is not None), None)
 
 
@@ -111,7 +114,7 @@ def digest(path: Path) -> str:
 
 def _model_folder(name: str) -> Path:
     """The folder that a path names, if it holds a model of transformers as safetensors."""
-    folder = params.ROOT / Path(name).expanduser()
+    folder = files.local(params.ROOT / Path(name).expanduser())
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise VSRError(
@@ -132,13 +135,17 @@ def _model_folder(name: str) -> Path:
     )
 
 
-def _local() -> list[Path]:
-    setting = os.environ.get("VSR_WEIGHTS")
-    if not setting:
-        return []
-    if not Path(setting).is_dir():
-        raise VSRError(f"VSR_WEIGHTS={setting} is not a folder: set it to a folder of weights, or unset it.")
-    return [Path(setting)]
+def folders() -> list[Path]:
+    """Where published weights are looked for.
+
+    Raises:
+        VSRError: `VSR_WEIGHTS` names something that is no folder.
+    """
+    named = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    for folder in named:
+        if not files.far() and not folder.is_dir():
+            raise VSRError(f"{VARIABLE}={folder} is not a folder: set it to a folder of weights, or unset it.")
+    return [*named, _cache()]
 
 
 def _cache() -> Path:
@@ -148,23 +155,25 @@ def _cache() -> Path:
 def _find(folder: Path, name: str, weights: Weights) -> Path | None:
     """The weights in that folder, verified; None if they are not (all) there."""
     if weights.folder:
-        parts = {folder / name / file: sha256 for file, sha256 in weights.files.items()}
+        whole = files.local(folder / name)
+        parts = {whole / file: sha256 for file, sha256 in weights.files.items()}
         if not all(path.is_file() for path in parts):
             return None
         for path, sha256 in parts.items():
             _verify(name, path, sha256)
-        return folder / name
+        return whole
     for file, sha256 in (*weights.files.items(), *weights.ports.items()):
-        if (folder / file).is_file():
-            _verify(name, folder / file, sha256)
-            return folder / file
+        path = files.local(folder / file)
+        if path.is_file():
+            _verify(name, path, sha256)
+            return path
     return None
 
 
 def _absent(name: str, file: str, reason: Unreachable) -> VSRError:
     """The sentence for weights that are nowhere."""
     weights = find(name)
-    looked = ", ".join(str(folder) for folder in (*_local(), _cache()))
+    looked = ", ".join(map(str, folders()))
     url, where = weights.address(file), f"{name}/{file}" if weights.folder else file
     return VSRError(
         f"the weights {name!r} are not in {looked} and {url} cannot be downloaded ({reason}): fetch it on a machine with a network "

@@ -1,9 +1,10 @@
 # make demo      the embedded corpus, degraded, restored, compared: a few small methods
 # make demo-all  likewise with every method of params.yaml
 # make test      style, types and tests (pytest -m long for the long forms)
+# make chaos     a small run repeated under random kills, for half an hour or fifty of them
 # make bench     the speed tables
 # make ui        MLflow on http://127.0.0.1:5000
-.PHONY: setup demo demo-all test bench ui clean
+.PHONY: setup demo demo-all test chaos bench ui clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -39,6 +40,9 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not long' --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+chaos: $(READY)
+	$(BIN)/python tests/chaos.py --faults 50 --minutes 30
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -67,11 +67,15 @@ def export(network: Network, target: Path, lr: Size, frames: int, size: Size | N
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise VSRError(f"ONNX files need {' and '.join(missing)}: `pip install 'vsr[onnx]'`.")
-    if frames < network.min_frames:
+    if network.window is None and frames < network.min_frames:
         raise VSRError(f"{network.name} needs {network.min_frames} frames: give --frames of at least that.")
     network = network.eval().cpu()
     try:
         made = call(network, frames, lr, size)
+        # Once for real: what sizes alone decide is kept by the network, and becomes constants of the graph.
+        clip, priors = drawn(network, made.frames or 1, lr)
+        with torch.no_grad():
+            made.module(*made.arguments(clip, priors, 0, made.state))
     except ValueError as error:
         raise VSRError(str(error)) from error
     target.parent.mkdir(parents=True, exist_ok=True)

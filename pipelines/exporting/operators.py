@@ -57,8 +57,8 @@ def imresize(x: Any, scales: Sequence[float], size: Sequence[int]) -> Any:
 
 def adaptive_max_pool2d(x: Any, size: Sequence[int]) -> tuple[Any, Any]:
     """The maximum of every area, and in place of where it is, which nothing asks for, the same again. An area of an axis is i h / H, rounded down, to (i + 1) h / H, rounded up."""
-    for axis, side in zip((2, 3), size, strict=True):
-        length = int(x.shape[axis])
+    lengths = [int(length) for length in x.shape[2:]]
+    for axis, length, side in zip((2, 3), lengths, size, strict=True):
         begins, ends = np.arange(side) * length // side, -(-(np.arange(side) + 1) * length // side)
         reach = np.arange((ends - begins).max())
         seen = np.minimum(begins[:, None] + reach, ends[:, None] - 1)  # the last of a shorter one again

@@ -92,7 +92,11 @@ def restore(
         int | None, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory; 30 by default.")
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on; 5 by default, or what a short --window leaves.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Frames that a pass drops at each end where another one goes on; 5 by default, or what a short --window leaves.",
+        ),
     ] = None,
     tile: Annotated[
         int | None,
@@ -342,7 +346,9 @@ def export(
 def _check_apart(source: Path, destination: Path) -> None:
     """SRC stays what it is."""
     if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
-        raise VSRError(f"DST {destination} lies in SRC {source}, which could not be read with it the next time: choose another place.")
+        raise VSRError(
+            f"DST {destination} lies in SRC {source}, which could not be read with it the next time: choose another place."
+        )
 
 
 def _check_name(destination: Path) -> None:

@@ -92,4 +92,3 @@ def _delay(passes: Any, fps: Any) -> str:
         return f"{frames} frames ({float(frames / fps):.3g} s)" if fps else f"{frames} frames"
 
     return f"delay {told(passes.delay)}, of the first frame {told(passes.first)}, and the time to restore them"
-

@@ -41,7 +41,8 @@ def card(
 
 def export_network(
     method: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="A checkpoint, published weights, or a network that needs none, e.g. bicubic.")
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A checkpoint, published weights, or a network that needs none, e.g. bicubic."),
     ],
     destination: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="What to write; must not exist yet.")],
     lr: Annotated[str, typer.Option(metavar="HxW", help="Size of the frames that it takes, and of no others.")] = "180x320",

@@ -59,5 +59,8 @@ def compress(
     below, right = -height % down, -width % across
     if below or right:
         all_frames = (np.pad(frame, ((0, below), (0, right), (0, 0)), mode="edge") for frame in all_frames)
-    with video.coded(all_frames, step.get("fps") or fps, ENCODERS[step["op"]], **given, pixel_format=pixel_format) as (coded, info):
+    with video.coded(all_frames, step.get("fps") or fps, ENCODERS[step["op"]], **given, pixel_format=pixel_format) as (
+        coded,
+        info,
+    ):
         yield (frame[:height, :width] for frame in coded) if below or right else coded, info

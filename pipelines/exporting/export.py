@@ -124,7 +124,9 @@ def _write(network: Network, made: Call, path: Path, lr: Size, size: Size | None
                 verbose=False,
             )
     except Exception as error:  # whatever torch's tracer or exporter stops at
-        raise VSRError(f"{network.name} cannot be written as ONNX, torch's exporter stops at {_reason(error)}: use PyTorch.") from error
+        raise VSRError(
+            f"{network.name} cannot be written as ONNX, torch's exporter stops at {_reason(error)}: use PyTorch."
+        ) from error
     assert graph is not None
     holds = {"network": network.name, "options": network.options, "lr": lr, "size": size, "frames": made.frames}
     graph.model.metadata_props[METADATA] = json.dumps({**holds, "torch": torch.__version__, "opset": OPSET}, sort_keys=True)

@@ -255,7 +255,9 @@ class Runner:
         except ValueError as error:
             raise VSRError(str(error)) from error
         except (RuntimeError, MemoryError) as error:
-            if self.device.type != "cpu" or not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
+            if self.device.type != "cpu" or not (
+                isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+            ):
                 raise
             height, width = clip.shape[-2:]
             raise VSRError(

@@ -63,6 +63,7 @@ def test_deformable_convolution(tmp_path: Path) -> None:
     random, rendered = export(network, tmp_path / "e.onnx", (12, 16), 1)
     assert max(random.difference, rendered.difference) < 1e-4
     (session,) = sessions(tmp_path / "e.onnx")
+    assert b"DeformConv" in (tmp_path / "e.onnx").read_bytes()
     clip = torch.rand(1, 5, 3, 12, 16)
     with torch.no_grad():
         np.testing.assert_allclose(session.run(None, {"clip": clip.numpy()})[0], network(clip), atol=1e-4)

@@ -345,7 +345,7 @@ def export(
 
 def _check_apart(source: Path, destination: Path) -> None:
     """SRC stays what it is."""
-    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
+    if source.is_dir() and source.resolve() in destination.resolve().parents:
         raise VSRError(
             f"DST {destination} lies in SRC {source}, which could not be read with it the next time: choose another place."
         )

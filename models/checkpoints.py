@@ -11,7 +11,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ from models.parts.registry import Network, create, kind, misspelt, names
 METADATA = "vsr"
 """The one metadata key: with several, their order in the file would differ from run to run."""
 
-WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
-"""Where published files keep the parameters; averaged ones, which papers report, come first."""
+WRAPPERS = (
+    *("params_ema", "params-ema", "generator_ema", "net_g_ema", "model_ema", "ema_model", "state_dict_ema", "ema"),
+    *("params", "state_dict", "model_state_dict", "generator", "net_g", "netG", "model", "net", "weights", "module", "_orig_mod"),
+)
+"""Where files keep the parameters, as a mapping in a mapping or before the dots of their names: averaged ones, which papers report, come
+first. What else is there, such as a discriminator, is what they were trained with."""
 
-PREFIXES = re.compile(r"^(module\.)?(generator(_ema)?\.)?(basicvsr\.)?")
-
-AVERAGED = "generator_ema."
-BESIDE = ("generator.", "discriminator.", "perceptual_loss.")
-"""In a file with an averaged generator: the one that was learning, and what it was trained with."""
+INNER = re.compile(r"^basicvsr\.")
 
 MMAGIC = (
     (re.compile(r"^(backward|forward)_resblocks\."), r"\1_trunk."),
@@ -77,8 +77,8 @@ def load(path: Path | str, expect: str | None = None) -> Network:
     """The network that a checkpoint belongs to, with its parameters, on the CPU, for evaluation.
 
     Args:
-        path: safetensors of this project; or a file of BasicSR (`params_ema`, `params`) or mmagic
-            (`state_dict`), or plain parameters under such names; or of a network of single images that spandrel knows.
+        path: safetensors of this project; or a file of BasicSR or mmagic, or parameters under such names, wrapped in any of `WRAPPERS`;
+            or of a network of single images that spandrel knows.
         expect: the network that it must be, or None for any.
 
     Raises:
@@ -88,10 +88,15 @@ def load(path: Path | str, expect: str | None = None) -> Network:
     path = Path(path)
     if expect is not None and expect not in names():
         raise ValueError(misspelt("network", expect, names()))
-    state, made_by = _read(path)
+    content, made_by = _read(path)
+    state = _tensors(content)
     if made_by is None:
-        state = _rename(state)
-        made_by = (_recognise(state, [expect]) if expect else None) or _recognise(state, _all())
+        for state in _unwrapped(content):
+            made_by = (_recognise(state, [expect]) if expect else None) or _recognise(state, _all())
+            if made_by is not None:
+                break
+    if made_by is None and not state:
+        raise ValueError(f"{path} holds no parameters, but {_kind(content)}: give a checkpoint, a mapping of names to tensors.")
     if made_by is None or (expect is not None and made_by[0] != expect):
         raise ValueError(_foreign(path, state, made_by and made_by[0], expect))
     name, options = made_by
@@ -110,11 +115,21 @@ def load(path: Path | str, expect: str | None = None) -> Network:
     return network.eval()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:
-    """The tensors of a file, and the network and options where it is one of ours."""
+def _read(path: Path) -> tuple[Any, tuple[str, dict[str, Any]] | None]:
+    """What is in a file, and the network and options where it is one of ours."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist: give the path of a checkpoint.")
-    if path.suffix == ".safetensors":
+    with path.open("rb") as opened:
+        head = opened.read(512)
+    text = head.lstrip().lower()
+    if not head:
+        raise ValueError(f"{path} is empty: get it again.")
+    if text.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of Git LFS and not the file that it stands for: get that, e.g. by `git lfs pull`.")
+    if text.startswith((b"<!doctype html", b"<html")):
+        raise ValueError(f"{path} is a web page and no checkpoint: get the file itself from the page that it came from.")
+    zipped = head.startswith(b"PK")
+    if not zipped and (path.suffix.lower() == ".safetensors" or head[7:9] == b"\0{"):  # after the length of its header
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
@@ -126,28 +141,53 @@ def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | N
         made_by = json.loads(metadata[METADATA])
         return state, (made_by["network"], made_by["options"])
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True), None
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} is not a PyTorch checkpoint of nothing but tensors: give one that is.") from error
+        pickled = re.search(r"GLOBAL ([\w.]+)", str(error))
+        inside = f", it holds a pickled {pickled[1]}" if pickled else ""
+        raise ValueError(f"{path} is not a PyTorch checkpoint of nothing but tensors{inside}: give one that is.") from error
     except Exception as error:  # bytes that are no checkpoint end torch's unpickler in a dozen ways
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
         raise ValueError(f"{path} cannot be read as a PyTorch checkpoint ({reason}): get it again.") from error
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-        state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """The tensors of a mapping, by name."""
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
+
+
+def _unwrapped(content: Any) -> Iterator[dict[str, Tensor]]:
+    """What may be the parameters, under the names of this project: as they stand, then taken out of one wrapper after the other."""
+    while True:
+        state = _tensors(content)
         if state:
-            return state, None
-    raise ValueError(f"{path} holds no parameters: give a checkpoint, a mapping of names to tensors.")
+            yield _rename(state)
+        if not isinstance(content, Mapping):
+            return
+        for wrapper in WRAPPERS:
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+            inside = {key.removeprefix(f"{wrapper}."): value for key, value in state.items() if key.startswith(f"{wrapper}.")}
+            if inside:
+                content = inside
+                break
+        else:
+            return
+
+
+def _kind(content: Any) -> str:
+    """What a file without parameters holds."""
+    if isinstance(content, Mapping):
+        return f"a mapping of {_some(map(str, content))}"
+    return f"a {type(content).__name__}"
 
 
 def _rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters under the names of this project, which are BasicSR's."""
-    averaged = any(key.startswith(AVERAGED) for key in state)
     renamed = {}
     for key, value in state.items():
-        if averaged and key.startswith(BESIDE):
-            continue
-        key = PREFIXES.sub("", key)
+        key = INNER.sub("", key)
         if key == "step_counter":  # mmagic counts its training steps in the generator
             continue
         for pattern, replacement in MMAGIC:
@@ -175,7 +215,7 @@ def _foreign(path: Path, state: Mapping[str, Tensor], found: str | None, expect:
     """The sentence for a file that is not of the network wanted, or of none that is registered."""
     like = found or next((name for name, keys in FAMILIAR.items() if all(key in state for key in keys)), None)
     reference = expect or _nearest(state)
-    difference = _difference(_blank(reference), state) if reference else f"has {_some(state)}"
+    difference = _difference(_blank(reference), state) if reference else f"holds {len(state)} tensors, {_first(state)}"
     likeness = f"looks like a checkpoint of {like}" if like else "looks like a checkpoint of no known network"
     wanted = f", not of {expect}" if expect else ""
     compared = "" if expect or not reference else f"; compared with {reference},"
@@ -217,6 +257,11 @@ def _difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> st
         if value.shape != found[key].shape:
             return f"has {key!r} of shape {tuple(found[key].shape)} instead of {tuple(value.shape)}"
     return ""
+
+
+def _first(state: Mapping[str, Tensor]) -> str:
+    """The first tensors of a file, with their shapes."""
+    return ", ".join(f"{key!r} {tuple(state[key].shape)}" for key in list(state)[:3]) + " …" * (len(state) > 3)
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -196,3 +196,17 @@ def test_list_of_metrics(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, entry in entries.items():
         assert re.search(rf"^ *{name} .* {'no' if entry['unavailable'] else 'yes'} ", shown, re.MULTILINE)
     assert f"\nniqe cannot be computed here: {entries['niqe']['unavailable']}\n" in shown
+
+
+def test_truth_that_gave_no_whole_lr_pixel_is_left_out(vsr: Vsr, tmp_path: Path) -> None:
+    """102x70 is reduced to 25x17, and restored to 100x68: scored as what the upper left of the truth is."""
+    frames = moving(2, 70, 102)
+    put(tmp_path / "gt", frames)
+    put(tmp_path / "part", [frame[:68, :100] for frame in frames])
+    assert vsr("degrade", tmp_path / "gt", tmp_path / "lr", "--recipe", "crf25_x4").code == 0
+    assert vsr("restore", tmp_path / "lr", tmp_path / "sr", "--method", "bicubic", "--window", 4).code == 0
+    found = vsr("score", tmp_path / "sr", tmp_path / "gt")
+    assert "of its truth 100x68 are scored" in found.err
+    assert found.out.split(": ")[1:] == vsr("score", tmp_path / "sr", tmp_path / "part").out.split(": ")[1:]
+    put(tmp_path / "less", [frame[:66, :98] for frame in frames])
+    assert "give frames of one size" in error(vsr("score", tmp_path / "less", tmp_path / "gt"))

@@ -15,7 +15,7 @@ FLOORS = (
     {"pipelines.atomic", "pipelines.checkout", "pipelines.faults", "pipelines.files", "pipelines.params", "pipelines.threads"},
     {"pipelines.clips", "pipelines.networks", "pipelines.results", "pipelines.weights"},
     {"pipelines.degradations", "pipelines.priors"},
-    {"pipelines.metrics", "pipelines.restoring"},
+    {"pipelines.exporting", "pipelines.metrics", "pipelines.restoring"},
     {"pipelines.diagnosis", "pipelines.evaluation", "pipelines.monitoring"},
     {"pipelines.report", "pipelines.training"},
     {"pipelines.runtime"},

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
@@ -401,6 +404,47 @@ def test_checkpoints_of_basicsr(wrapper: str | None, tmp_path: Path) -> None:
     assert loaded.options == {"channels": 4, "blocks": 2, "upsample_channels": 3, "base": "bilinear", "flow": "own"}
 
 
+def before(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+WRAPPED: dict[str, Callable[[dict[str, Tensor], dict[str, Tensor]], object]] = {
+    "training": lambda state, other: {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}, "epoch": 7},
+    "averaged": lambda state, other: {"ema": state, "model": other},
+    "averaged_in_names": lambda state, other: {**before("params.", other), **before("params_ema.", state)},
+    "mmagic_averaged": lambda state, other: {"state_dict": {**before("generator.", other), **before("generator_ema.", state)}},
+    "adversarial": lambda state, other: {
+        "state_dict": {
+            **before("generator.", state),
+            "discriminator.conv.weight": torch.zeros(2),
+            "loss.vgg.weight": torch.zeros(2),
+        }
+    },
+    "compiled": lambda state, other: before("_orig_mod.", state),
+    "distributed": lambda state, other: {"params": before("module._orig_mod.", state)},
+    "lightning": lambda state, other: {"state_dict": before("model.", state), "hyper_parameters": {"rate": 1e-4}},
+    "net_g": lambda state, other: {"state_dict": before("net_g.", state)},
+    "netG": lambda state, other: {"netG": state, "netD": {"conv.weight": torch.zeros(2)}},
+}
+"""Parameters as people's files hold them; `other` is what must not be taken."""
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+def test_checkpoints_as_people_have_them(form: str, tmp_path: Path) -> None:
+    network, other = small(), small(seed=1)
+    torch.save(WRAPPED[form](network.state_dict(), other.state_dict()), tmp_path / "net.ckpt")
+    assert same(network, models.load(tmp_path / "net.ckpt"))
+
+
+def test_a_checkpoint_is_what_its_bytes_say(tmp_path: Path) -> None:
+    """safetensors by any name, and half precision."""
+    network = small()
+    halves = {key: value.half() for key, value in network.state_dict().items()}
+    for name in ("net.SAFETENSORS", "net.pth"):
+        safetensors.torch.save_file(before("params_ema.", halves), tmp_path / name)
+        assert same(network.half().float(), models.load(tmp_path / name))
+
+
 def in_mmagic(key: str) -> str:
     """mmagic's name of a parameter."""
     parts = key.split(".")
@@ -439,7 +483,9 @@ def test_checkpoint_of_another_network(tmp_path: Path) -> None:
     ):
         models.load(tmp_path / "icon.pth")
     torch.save({"params": {"strange": torch.zeros(1)}}, tmp_path / "strange.pth")
-    with pytest.raises(ValueError, match="no known network: it has 'strange'; give a checkpoint of .* or basicvsr or .*"):
+    with pytest.raises(
+        ValueError, match=r"no known network: it holds 1 tensors, 'strange' \(1,\); give a checkpoint of .* or basicvsr or .*"
+    ):
         models.load(tmp_path / "strange.pth")
 
 
@@ -466,9 +512,22 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("not a checkpoint")
     with pytest.raises(ValueError, match="not a PyTorch checkpoint"):
         models.load(tmp_path / "text.pth")
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(ValueError, match="holds no parameters"):
-        models.load(tmp_path / "empty.pth")
+    for content, told in (
+        ({"epoch": 3, "optimizers": []}, "holds no parameters, but a mapping of 'epoch' and 1 more"),
+        ([1, 2], "holds no parameters, but a list"),
+        (network, "nothing but tensors, it holds a pickled models.basicvsr.BasicVSR"),
+    ):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=told):
+            models.load(tmp_path / "other.pth")
+    for text, told in (
+        ("", "is empty"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 25\n", "a pointer of Git LFS"),
+        ("\n<!DOCTYPE html><html><body>Quota exceeded</body></html>", "a web page"),
+    ):
+        (tmp_path / "other.pth").write_text(text)
+        with pytest.raises(ValueError, match=told):
+            models.load(tmp_path / "other.pth")
     state = network.state_dict()
     del state["conv_last.bias"]
     torch.save({"params": state}, tmp_path / "partial.pth")

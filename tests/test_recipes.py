@@ -270,7 +270,6 @@ def test_refusals_come_before_the_work() -> None:
 
     refuse([{"op": "bicubic", "scale": 4}], 3, 3, 100, "smaller scale or larger frames")
     refuse([{"op": "temporal", "factor": 2, "window": 5}], 3, 32, 32, "3 frames has no window of 5")
-    refuse([{"op": "bicubic", "scale": 4}, {"op": "x264", "crf": 25, "preset": "fast"}], 3, 124, 148, "37x31.*even")
     resize = {"op": "resize", "shares": {"up": 1}, "factor": {"low": 0.5, "high": 2}, "modes": ["area"]}
     refuse([resize], 3, 64, 64, "`fit`")
 

@@ -65,7 +65,8 @@ class ModulatedDeformConv(nn.Module):
         exact = torch.promote_types(x.dtype, torch.float32)
         given = [part.to(exact) for part in (x, offset, mask, self.weight, self.bias)]
         learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
-        way = by_operator if x.device.type != "cpu" else by_grid if learning else by_gather
+        operator = x.device.type != "cpu" or torch.compiler.is_exporting()  # other runtimes have it as one
+        way = by_operator if operator else by_grid if learning else by_gather
         with full_precision(x.device):
             return way(*given).to(x.dtype)
 

@@ -29,7 +29,7 @@ def _run() -> None:
     from pipelines.cli.cluster import jobs, submit
     from pipelines.cli.diagnose import diagnose, pick
     from pipelines.cli.footage import degrade, export, restore
-    from pipelines.cli.networks import card
+    from pipelines.cli.networks import card, export_network
     from pipelines.cli.project import clean, doctor, report, repro, sources, ui
     from pipelines.cli.scores import compare, score
 
@@ -51,6 +51,7 @@ def _run() -> None:
         compare,
         card,
         export,
+        export_network,
         ui,
         doctor,
         clean,

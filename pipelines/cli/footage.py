@@ -49,6 +49,7 @@ def degrade(
 
     _check_name(destination)
     clips = footage.open_source(source)
+    _check_apart(source, destination)
     for target in footage.check_destination(destination, clips, lossless).values():
         if _record_of(target.path).exists():
             raise VSRError(f"{_record_of(target.path)} already exists: remove it or choose another name.")
@@ -91,7 +92,11 @@ def restore(
         int | None, typer.Option(min=1, help="Frames restored in one pass; fewer need less memory; 30 by default.")
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option(min=0, help="Frames that a pass drops at each end where another one goes on; 5 by default.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Frames that a pass drops at each end where another one goes on; 5 by default, or what a short --window leaves.",
+        ),
     ] = None,
     tile: Annotated[
         int | None,
@@ -159,7 +164,8 @@ def restore(
     if protocol is not None and (window, overlap, tile) != (None, None, None):
         raise VSRError("--protocol restores whole clips and frames: leave --window, --overlap and --tile out.")
     mirrored = protocol is not None and protocols.get(protocol).mirrored
-    passed, dropped = window or 30, 5 if overlap is None else overlap
+    passed = window or 30
+    dropped = min(5, (passed - 1) // 2) if overlap is None else overlap
     network = networks.chosen(method, weights)
     sized = networks.sized(network, scale, size)
     if cuts not in ("auto", "off"):
@@ -179,6 +185,7 @@ def restore(
     identity |= {"passes": [passed, dropped, protocol, tile, tile_overlap, adapt], "speed": repr(speed), "device": place}
     _check_name(destination)
     clips = footage.open_source(source, reading=footage.Reading(deep=not network.priors, opaque=no_alpha))
+    _check_apart(source, destination)
     reports = {}
 
     def restored_size(clip: footage.Footage) -> tuple[int, int]:
@@ -334,6 +341,14 @@ def export(
             progress.clip()
 
         write(opened, names, destination, video, counted)
+
+
+def _check_apart(source: Path, destination: Path) -> None:
+    """SRC stays what it is."""
+    if source.is_dir() and source.resolve() in destination.resolve().parents:
+        raise VSRError(
+            f"DST {destination} lies in SRC {source}, which could not be read with it the next time: choose another place."
+        )
 
 
 def _check_name(destination: Path) -> None:

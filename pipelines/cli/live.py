@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import typer
+
 from pipelines.errors import VSRError, unknown
 
 STREAM = Path("-")
@@ -60,7 +62,7 @@ def restore(
     source = video.Stream(sys.stdin.buffer, "standard input", headerless, matrix)  # type: ignore[arg-type]  # it is checked above
     header = source.header
     rate = f" at {float(header.fps):g} frames per second" if header.fps else ""
-    _say(f"{network.name}: {header.width}x{header.height}{rate}, {_delay(passes, header.fps)}")
+    typer.echo(f"{network.name}: {header.width}x{header.height}{rate}, {_delay(passes, header.fps)}", err=True)
     frames = live(network, source.frames(), passes, device=device, size=sized((header.height, header.width)), speed=speed)
     began = time.monotonic()
     try:
@@ -76,7 +78,7 @@ def restore(
             "give a smaller --window where the network takes one, or --device cpu."
         ) from error
     seconds = time.monotonic() - began
-    _say(f"{network.name}: {count} frames in {seconds:.1f} s, {count / seconds:.1f} per second")
+    typer.echo(f"{network.name}: {count} frames in {seconds:.1f} s, {count / seconds:.1f} per second", err=True)
     if source.fault:
         raise source.fault
 
@@ -90,7 +92,3 @@ def _delay(passes: Any, fps: Any) -> str:
         return f"{frames} frames ({float(frames / fps):.3g} s)" if fps else f"{frames} frames"
 
     return f"delay {told(passes.delay)}, of the first frame {told(passes.first)}, and the time to restore them"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A network as options choose it, and `vsr card`, which counts what it costs."""
+"""A network as options choose it, `vsr card`, which counts what it costs, and `vsr export-network`, which writes it as ONNX."""
 
 from __future__ import annotations
 
@@ -37,6 +37,47 @@ def card(
     print(f"  parameters                          {found['parameters']:,}")
     print(f"  GMAC                                {found['gmacs']:.1f}")
     print(f"  GMAC without deformable convolution {found['gmacs_without_deform']:.1f}")
+
+
+def export_network(
+    method: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A checkpoint, published weights, or a network that needs none, e.g. bicubic."),
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="What to write; must not exist yet.")],
+    lr: Annotated[str, typer.Option(metavar="HxW", help="Size of the frames that it takes, and of no others.")] = "180x320",
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the clips that it takes, where it takes clips.")] = 7,
+    scale: Scale = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Instead of --scale: what frames are restored to.")] = None,
+) -> None:
+    """Write a network as ONNX, and hold what onnxruntime makes of it against PyTorch: see docs/export.md."""
+    from pipelines.exporting.export import export
+
+    if destination.suffix.lower() != ".onnx":
+        raise VSRError(f"OUT is {str(destination)!r}: give a name that ends in .onnx.")
+    if destination.exists():
+        raise VSRError(f"{destination} already exists: remove it or choose another name.")
+    network = _named(method)
+    taken = pixels("--lr", lr)
+    found = export(network, destination, taken, frames, sized(network, scale, size)(taken))
+    print(f"{network.name} in {destination}, held against PyTorch:")
+    for one in found:
+        print(
+            f"  {one.frames + ':':17} differs by at most {one.difference:.1e}, PSNR {one.psnr:.1f} dB; "
+            f"a call takes PyTorch {one.torch_ms:.0f} ms and onnxruntime {one.onnx_ms:.0f} ms"
+        )
+
+
+def _named(text: str) -> Any:
+    """The network of a file, of published weights, or by its own name."""
+    import models
+    from pipelines import weights
+
+    if Path(text).is_file() or Path(text).suffix:
+        return chosen(None, Path(text))
+    if text in models.names():
+        return chosen(text, None)
+    return chosen(None, weights.checkpoint(text))
 
 
 def chosen(method: str | None, weights: Path | None) -> Any:

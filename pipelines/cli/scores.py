@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pipelines.results import ClipScores, Scores
 
 
+SCALE = 4
+"""By which footage was reduced at most: its truth may have fewer than so many rows and columns more, at the right and below, which gave no
+whole LR pixel."""
+
+
 def score(
     restored: Annotated[Path | None, typer.Argument(metavar="SR", help="Restored footage.")] = None,
     truth: Annotated[Path | None, typer.Argument(metavar="GT", help="The footage it should equal.")] = None,
@@ -39,7 +44,7 @@ def score(
         return print_metrics(as_json)
     if restored is None or truth is None:
         raise typer.BadParameter("give restored footage SR and the footage GT that it should equal.")
-    from pipelines.clips import footage
+    from pipelines.clips import fit, footage
     from pipelines.evaluation.score import available, score_clip, summarise
     from pipelines.runtime.progress import Progress
 
@@ -54,8 +59,12 @@ def score(
     with Progress("score", len(pairs)) as progress:
         for clip, (one, other) in pairs.items():
             try:
-                frames = progress.counted(one.frames())
-                scores.append(score_clip(frames, other.frames(), chosen, measured, clip=clip, frames=other.count))
+                frames, wanted = progress.counted(one.frames()), other.frames()
+                if one.size != other.size and fit.covers(other.size, one.size, SCALE):
+                    height, width = one.size
+                    progress.note(f"{clip}: of its truth {width}x{height} are scored, the rest gave no whole LR pixel.")
+                    wanted = (frame[:height, :width] for frame in wanted)
+                scores.append(score_clip(frames, wanted, chosen, measured, clip=clip, frames=other.count))
                 progress.clip()
             except VSRError as error:
                 failures[clip] = str(error)

@@ -10,13 +10,15 @@ BT.601 limited, and stand with the exact arguments in every clip's parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from pipelines.clips import video
+from pipelines.clips.video.frames import CHROMA
 
 ENCODERS: dict[str, video.Encoder] = {"x264": "libx264", "mpeg4": "mpeg4"}
 """ffmpeg's encoder for each step that codes."""
@@ -32,20 +34,11 @@ def check(ops: Iterable[str]) -> None:
         video.check_encoder(ENCODERS[op])
 
 
-def check_size(size: tuple[int, int], pixel_format: video.PixelFormat) -> None:
-    """Make sure that LR frames of this (height, width) can be coded.
-
-    Raises:
-        VSRError: a side is odd along which the pixel format halves chroma.
-    """
-    instead = "crop HR to an even multiple of the scale, or use a recipe without compression"
-    video.check_size(size, pixel_format, "compression", instead)
-
-
+@contextmanager
 def compress(
     step: Mapping[str, Any], frames: Iterable[np.ndarray], fps: Fraction | float
-) -> AbstractContextManager[tuple[Iterator[np.ndarray], dict[str, Any]]]:
-    """Code and decode a clip.
+) -> Iterator[tuple[Iterator[np.ndarray], dict[str, Any]]]:
+    """Code and decode a clip. Where a side is odd along which the pixel format halves chroma, the last row or column is coded twice.
 
     Args:
         step: a drawn entry: `op`, `x264` or `mpeg4`, and what of `crf`, `bit_rate`, `preset`, `gop`, `pixel_format` and `fps` it
@@ -58,4 +51,16 @@ def compress(
     """
     given = {name: step.get(name) for name in ("crf", "bit_rate", "preset", "gop")}
     pixel_format: video.PixelFormat = step.get("pixel_format") or "yuv420p"
-    return video.coded(frames, step.get("fps") or fps, ENCODERS[step["op"]], **given, pixel_format=pixel_format)
+    given_frames = iter(frames)
+    first = next(given_frames, None)
+    all_frames = given_frames if first is None else chain([first], given_frames)
+    height, width = (0, 0) if first is None else first.shape[:2]
+    down, across = CHROMA[pixel_format]
+    below, right = -height % down, -width % across
+    if below or right:
+        all_frames = (np.pad(frame, ((0, below), (0, right), (0, 0)), mode="edge") for frame in all_frames)
+    with video.coded(all_frames, step.get("fps") or fps, ENCODERS[step["op"]], **given, pixel_format=pixel_format) as (
+        coded,
+        info,
+    ):
+        yield (frame[:height, :width] for frame in coded) if below or right else coded, info

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import params
-from pipelines.degradations import codec, filtering
+from pipelines.degradations import filtering
 from pipelines.degradations.resize import lr_size, reduced_size
 from pipelines.errors import VSRError
 
@@ -236,7 +236,6 @@ def _codec(step: params.X264 | params.Mpeg4, generator: np.random.Generator, sta
     entry = {**step.model_dump(), "bit_rate": bit_rate, "fps": step.fps or state.fps}
     if isinstance(step, params.X264):
         entry["pixel_format"] = step.pixel_format or "yuv420p"
-    codec.check_size(state.sizes[0], entry.get("pixel_format", "yuv420p"))
     return [*entries, entry]
 
 

@@ -35,6 +35,9 @@ from pipelines.restoring.tiles import Size, tiles
 
 TILE_OVERLAP = 16
 
+NO_MEMORY = ("can't allocate memory", "bad allocation", "bad_alloc", "could not create a memory")
+"""What torch and its libraries say on a processor where there is too little of it."""
+
 Item = TypeVar("Item")
 Seen = tuple[np.ndarray, dict[str, np.ndarray]]
 """What a network sees of one frame: the frame, and its priors by name."""
@@ -251,6 +254,15 @@ class Runner:
                 restored = self.call(clip, **inputs).float()
         except ValueError as error:
             raise VSRError(str(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            if self.device.type != "cpu" or not (
+                isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+            ):
+                raise
+            height, width = clip.shape[-2:]
+            raise VSRError(
+                f"{clip.shape[1]} frames of {width}x{height} at once do not fit into the memory: give a smaller window or tile."
+            ) from error
         if not self.mirrored:
             return restored
         return (restored[:, :made] + restored[:, -made:].flip(1)) / 2

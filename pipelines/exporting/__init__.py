@@ -1,0 +1,1 @@
+"""Networks as ONNX files, each held against PyTorch before it gets its name."""

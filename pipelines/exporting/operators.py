@@ -67,7 +67,8 @@ def adaptive_max_pool2d(x: Any, size: Sequence[int]) -> tuple[Any, Any]:
 
 
 def _constant(values: np.ndarray) -> Any:
-    return op.Constant(value=onnx_ir.tensor(np.ascontiguousarray(values)))
+    value: Any = onnx_ir.tensor(np.ascontiguousarray(values))  # which it takes, whatever it declares
+    return op.Constant(value=value)
 
 
 TABLE: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -49,10 +49,11 @@ def accelerate(network: Network, speed: Speed) -> Network:
 
     Its larger parts are compiled, not the whole: a recurrent network would be unrolled over all frames of the clip.
     """
-    first = next(network.parameters(), None)
-    # The channels of a pixel lie side by side where convolutions are faster so.
-    together = speed.precision != "float32" or (first is not None and first.device.type == "cpu")
-    network.to(memory_format=torch.channels_last if together else torch.contiguous_format)  # type: ignore[call-overload]
+    for parameter in network.parameters():
+        if parameter.dim() == 4:  # of a convolution: faster where the channels of a pixel lie side by side
+            together = speed.precision != "float32" or parameter.device.type == "cpu"
+            layout = torch.channels_last if together else torch.contiguous_format
+            parameter.data = parameter.data.contiguous(memory_format=layout)
     if speed.compile:
         for module in _parts(network):
             if module._compiled_call_impl is None:

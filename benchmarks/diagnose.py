@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from pipelines.clips import footage, video
+from pipelines.clips.levels import quantise, to_planes
 from pipelines.clips.video import quantisers
 from pipelines.clips.video.process import find_binary
 from pipelines.degradations import filtering
@@ -68,11 +69,11 @@ class Real:
 
 
 def tensor(clip: Clip) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2).double()
+    return to_planes(clip).double()
 
 
 def pixels(clip: torch.Tensor) -> Clip:
-    return np.ascontiguousarray(clip.add(0.5).floor().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+    return np.stack([quantise(frame) for frame in clip])
 
 
 def even(clip: Clip) -> Clip:

@@ -93,15 +93,23 @@ def test_blur_and_noise_of_a_clip_that_was_not_learnt_from(clip: list[np.ndarray
     assert estimator.noise(estimator.estimate(spectra(map(luma, loud)), None)).value == pytest.approx(12, rel=0.25)
 
 
+def kind(frames: list[np.ndarray], sigma: float) -> str | Unknown:
+    return kinds.kind(kinds.of_luma(frames), sigma)
+
+
+def grey(frames: list[np.ndarray]) -> bool:
+    return kinds.grey(kinds.of_luma(frames), frames)
+
+
 def test_kinds_of_noise(clip: list[np.ndarray]) -> None:
     generator = np.random.default_rng(2)
     ramp = np.broadcast_to(np.linspace(20, 220, 384)[None, :, None], (216, 384, 3))
     own = [np.clip(ramp + generator.normal(0, 8, ramp.shape), 0, 255).astype(np.uint8) for _ in range(3)]
     same = [np.clip(ramp + generator.normal(0, 8, ramp.shape[:2])[..., None], 0, 255).astype(np.uint8) for _ in range(3)]
     shot = [np.clip(generator.poisson(ramp), 0, 255).astype(np.uint8) for _ in range(3)]
-    assert kinds.kind(own, 8) == kinds.kind(same, 8) == "gaussian" and kinds.kind(shot, 10) == "shot"
-    assert isinstance(kinds.kind(own, 0.2), Unknown)
-    assert kinds.grey(same) and not kinds.grey(own)
+    assert kind(own, 8) == kind(same, 8) == "gaussian" and kind(shot, 10) == "shot"
+    assert isinstance(kind(own, 0.2), Unknown)
+    assert grey(same) and not grey(own)
 
 
 @pytest.mark.parametrize("quality", [35, 80])

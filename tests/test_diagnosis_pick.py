@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import choices
 import fabricated
 import moving
 import numpy as np
@@ -57,10 +58,9 @@ def test_the_nearest_degradation_answers(tmp_path: Path) -> None:
         pick(diagnose(clip), known, cells, "psnr", "my clip", tmp_path, 3)
 
 
-def test_without_results_it_says_what_to_run(vsr: Vsr, tmp_path: Path) -> None:
-    from pipelines import params
-
-    if (params.ROOT / "results").exists():
-        pytest.skip("there are results here")
+def test_without_results_it_says_what_to_run(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices.put(tmp_path, choices.shipped())
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     put(tmp_path / "clip", window(1.0, 2))
     assert "make demo" in error(vsr("pick", tmp_path / "clip"))

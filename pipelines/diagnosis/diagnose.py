@@ -110,11 +110,12 @@ def degraded(measured: Any, seen: Look, crf: float | None) -> dict[str, Any]:
         return {"blur": Unknown(FEW), "noise": Unknown(FEW), "upscaled": Unknown(FEW)}
     found = estimator.estimate(measured, crf)
     sigma = estimator.noise(found)
-    grey = noise.grey(seen.kept)
+    light = noise.of_luma(seen.kept)
+    grey = noise.grey(light, seen.kept)
     channels = 1.0 if grey else 1 / estimator.COLOUR
     sigma = Estimate(*(channels * part for part in (sigma.value, sigma.low, sigma.high)))
     return {
         "blur": estimator.blur(found),
-        "noise": {"sigma": sigma, "kind": noise.kind(seen.kept, sigma.value), "grey": grey},
+        "noise": {"sigma": sigma, "kind": noise.kind(light, sigma.value), "grey": grey},
         "upscaled": estimator.enlarged(found),
     }

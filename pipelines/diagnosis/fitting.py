@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from pipelines.clips import parallax, video
+from pipelines.clips.levels import quantise
 from pipelines.degradations import filtering, noise
 from pipelines.degradations.noise import LUMA
 from pipelines.diagnosis import estimator, spectra
@@ -106,7 +107,7 @@ def sample(index: int) -> tuple[int, np.ndarray, float | None, np.ndarray] | Non
         if added.numel() < 1000:
             return None
         level = float(added.std())
-    frames = [np.ascontiguousarray(frame) for frame in clip.add(0.5).floor().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()]
+    frames = [quantise(frame) for frame in clip]
     crf = None
     if rng.random() < 0.25:
         crf = float(rng.integers(8, 41))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.diagnosis.estimate import Unknown
 from pipelines.diagnosis.look import luma
-from pipelines.diagnosis.spectra import SIDE, WINDOW2, patches
+from pipelines.diagnosis.spectra import SIDE, patches, power
 
 BINS = 10
 """Of levels, each with patches of its own."""
@@ -17,33 +18,49 @@ HIGH = 0.3
 """Cycles per pixel from which a spectrum is noise where patches are flat."""
 
 
-def _high(side: int = SIDE) -> np.ndarray:
-    frequency = np.fft.fftfreq(side)
-    return np.hypot(frequency[:, None], frequency) > HIGH
+_FREQUENCY = np.fft.fftfreq(SIDE)
+_HIGH = np.hypot(_FREQUENCY[:, None], _FREQUENCY) > HIGH
 
 
-def by_level(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean level, and the power of high frequencies, of the flattest fifth of the patches at each of up to `BINS` levels."""
-    found = np.concatenate([patches(luma(frame)) for frame in frames])
+@dataclass(frozen=True)
+class Patches:
+    """Of every patch the mean `level` and the `power` of its high frequencies, (N,) each."""
+
+    level: np.ndarray
+    power: np.ndarray
+
+
+def measured(planes: Sequence[np.ndarray]) -> Patches:
+    """The patches of planes (H, W) in levels."""
+    found = np.concatenate([patches(plane) for plane in planes] or [np.empty((0, SIDE, SIDE))])
     level = found.mean((1, 2))
-    power = (np.abs(np.fft.fft2((found - level[:, None, None]) * WINDOW2)) ** 2)[:, _high()].mean(1)
+    return Patches(level, power(found - level[:, None, None])[:, _HIGH].mean(1))
+
+
+def of_luma(frames: Sequence[np.ndarray]) -> Patches:
+    """The patches of the luma of frames (H, W, 3) RGB."""
+    return measured([luma(frame) for frame in frames])
+
+
+def by_level(light: Patches) -> tuple[np.ndarray, np.ndarray]:
+    """The mean level, and the power of high frequencies, of the flattest fifth of the patches at each of up to `BINS` levels."""
     at, variance = [], []
     for low in np.linspace(0, 255, BINS + 1)[:-1]:
-        inside = (level >= low) & (level < low + 255 / BINS)
+        inside = (light.level >= low) & (light.level < low + 255 / BINS)
         if inside.sum() < 25:
             continue
-        flat = np.argsort(power[inside])[: max(5, int(inside.sum() / 5))]
-        at.append(level[inside][flat].mean())
-        variance.append(power[inside][flat].mean())
+        flat = np.argsort(light.power[inside])[: max(5, int(inside.sum() / 5))]
+        at.append(light.level[inside][flat].mean())
+        variance.append(light.power[inside][flat].mean())
     return np.array(at), np.array(variance)
 
 
-def kind(frames: Sequence[np.ndarray], sigma: float) -> str | Unknown:
-    """`gaussian` or `shot`, of frames (H, W, 3) RGB with noise of `sigma` levels: which of the two laws, the same variance everywhere or one that is
+def kind(light: Patches, sigma: float) -> str | Unknown:
+    """`gaussian` or `shot`, of the luma of frames with noise of `sigma` levels: which of the two laws, the same variance everywhere or one that is
     proportional to the level, leaves less of the logarithm of the variance."""
     if sigma < 1:
         return Unknown("there is too little noise to tell its kind")
-    level, variance = by_level(frames)
+    level, variance = by_level(light)
     if len(level) < 3 or level.max() < 2 * level.min():
         return Unknown("flat patches of too few levels")
     wanted = np.log(variance)
@@ -55,17 +72,14 @@ def kind(frames: Sequence[np.ndarray], sigma: float) -> str | Unknown:
     return "shot" if ratio > 1 else "gaussian"
 
 
-def grey(frames: Sequence[np.ndarray]) -> bool:
-    """Whether noise is the same in all channels, of frames (H, W, 3) RGB: then the difference of two channels has less of it than luma."""
-    differences = [frame[..., 0].astype(np.float32) - frame[..., 1] + 128 for frame in frames]
-    high = _high()
-
-    def flattest(planes: Sequence[np.ndarray]) -> float:
-        found = np.concatenate([patches(plane) for plane in planes] or [np.empty((0, SIDE, SIDE))])
-        if len(found) < 20:
-            return 0.0
-        power = (np.abs(np.fft.fft2((found - found.mean((1, 2), keepdims=True)) * WINDOW2)) ** 2)[:, high].mean(1)
-        return float(np.quantile(power, 0.1))
-
+def grey(light: Patches, frames: Sequence[np.ndarray]) -> bool:
+    """Whether noise is the same in all channels, of frames (H, W, 3) RGB and their luma: then the difference of two channels has less of it
+    than luma."""
+    difference = measured([frame[..., 0].astype(np.float32) - frame[..., 1] + 128 for frame in frames])
     # Independent channels: the difference has twice the variance of one, luma 0.45 times.
-    return flattest(differences) < flattest([luma(frame) for frame in frames])
+    return _flattest(difference) < _flattest(light)
+
+
+def _flattest(seen: Patches) -> float:
+    """The power of the flattest tenth of the patches; 0 of too few."""
+    return float(np.quantile(seen.power, 0.1)) if len(seen.power) >= 20 else 0.0

@@ -70,7 +70,7 @@ def _kernel(plot: Axes, one: Diagnosis) -> None:
 
 
 def _noise(plot: Axes, one: Diagnosis) -> None:
-    level, variance = noise.by_level(one.seen.kept)
+    level, variance = noise.by_level(noise.of_luma(one.seen.kept))
     plot.plot(level, np.sqrt(variance), "o-")
     plot.set(title="deviation of flat patches by level", xlabel="level of luma", ylabel="levels", ylim=(0, None))
 

@@ -145,13 +145,18 @@ def add(path: Path, name: str, found: Sequence[Diagnosis], scale: int) -> str:
     )
 
 
+def reduces(known: params.Params, degradation: str, scale: int) -> bool:
+    """Whether a degradation is a recipe that reduces frames by just this scale and leaves none out."""
+    recipe = known.recipes.get(degradation)
+    return recipe is not None and scale_of(recipe) == (scale, scale) and time_scale_of(recipe) == 1
+
+
 def _methods(known: params.Params, scale: int) -> list[str]:
     """The methods of suites that have a degradation of this scale which leaves out no frames, in the order of params.yaml."""
     there = set()
     for suite in known.suites.values():
         for degradation in suite.degradations:
-            steps_of = known.recipes.get(degradation)
-            if steps_of and scale_of(steps_of) == (scale, scale) and time_scale_of(steps_of) == 1:
+            if reduces(known, degradation, scale):
                 there |= set(suite.methods)
     return [method for method in known.tested if method in there]
 

@@ -39,6 +39,12 @@ def patches(luma: np.ndarray) -> np.ndarray:
     return seen[(low > 0.5) & (high < 254.5) & (high > low)]
 
 
+def power(flat: np.ndarray) -> np.ndarray:
+    """The power of patches (N, SIDE, SIDE) of mean 0 at every frequency: that of white noise is its variance."""
+    found: np.ndarray = np.abs(np.fft.fft2(flat * WINDOW2)) ** 2
+    return found
+
+
 def spectra(frames: Iterable[np.ndarray]) -> np.ndarray | None:
     """The mean log spectra of the patches of frames.
 
@@ -58,8 +64,8 @@ def spectra(frames: Iterable[np.ndarray]) -> np.ndarray | None:
     for index, (start, stop) in enumerate(SETS):
         first = min(int(start * len(order)), len(order) - 4)
         chosen = found[order[first : max(int(stop * len(order)), first + 4)]]
-        power = np.abs(np.fft.fft2(chosen * WINDOW2)) ** 2 + FLOOR
-        out[index] = np.log(power.mean(0)), np.log(power).mean(0)
+        powers = power(chosen) + FLOOR
+        out[index] = np.log(powers.mean(0)), np.log(powers).mean(0)
     return out
 
 

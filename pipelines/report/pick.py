@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.clips.store import Store
-from pipelines.degradations.draw import scale_of, time_scale_of
 from pipelines.diagnosis import Diagnosis, estimator
 from pipelines.diagnosis.look import luma
+from pipelines.diagnosis.recipe import reduces
 from pipelines.diagnosis.spectra import spectra
 from pipelines.errors import VSRError
 from pipelines.params import Params
@@ -110,11 +110,14 @@ def pick(one: Diagnosis, params: Params, cells: Sequence[Cell], metric: str, cli
     here = _of(one)
     options = []
     for pair in tables.tested_pairs(params):
-        steps = params.recipes.get(pair.degradation)
-        if steps is None or time_scale_of(steps) != 1 or scale_of(steps) != (scale, scale):
+        if not reduces(params, pair.degradation, scale):
             continue
         found = answer.answers([pair], list(params.tested), cells, metric)
-        there = _tested(root / "data" / "lr" / pair.corpus / pair.degradation) if found else None
+        there = (
+            _tested(root / "data" / "lr" / pair.corpus / pair.degradation, params.tests.corpora[pair.corpus].split)
+            if found
+            else None
+        )
         if found and there:
             options.append((here.away(there), pair.degradation, there, tuple(found)))
     if not options:
@@ -136,18 +139,18 @@ def _of(one: Diagnosis) -> Point:
     return Point(math.sqrt(across.value * along.value), in_luma, factor.value if factor else None)
 
 
-def _tested(folder: Path) -> Point | None:
-    """What the same estimators say of a degraded corpus; None where it is not there."""
+def _tested(folder: Path, split: str) -> Point | None:
+    """What the same estimators say of a split of a degraded corpus; None where it is not there."""
     if not folder.is_dir():
         return None
     store = Store(folder)
     points = []
-    for name in list(store.clips)[-CLIPS:]:  # the test clips are the last
-        frames = list(itertools.islice(store.frames(name), FRAMES))
+    for clip in store.split(split)[:CLIPS]:
+        frames = itertools.islice(store.frames(clip.name), FRAMES)
         measured = spectra(luma(frame) for frame in frames)
         if measured is None:
             continue
-        coded = [step for step in store.clips[name].attributes.parameters.get("steps", ()) if step["op"] in ("x264", "mpeg4")]
+        coded = [step for step in clip.attributes.parameters.get("steps", ()) if step["op"] in ("x264", "mpeg4")]
         factor = coded[-1].get("crf") if coded else None
         found = estimator.estimate(measured, factor)
         across, along, _ = estimator.axes(found.mean[:3])

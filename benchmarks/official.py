@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks import restoring
 from benchmarks.timing import best
-from pipelines.clips.levels import to_tensor
+from pipelines.clips.levels import to_frame, to_tensor
 from pipelines.errors import VSRError
 from pipelines.metrics import psnr
 from pipelines.restoring.speed import PLAIN, accelerate, running
@@ -62,7 +62,10 @@ def main(
             seconds = best(calls, rounds=4)
             slow, fast = seconds["BasicSR"], seconds["ours"]
             cells.append(f"{f'{slow:.2f} / {fast:.2f} = {slow / fast:.2f}':>24}")
-        a, b = (_levels(calls[which]()) for which in ("ours", "BasicSR"))
+        a, b = (
+            np.stack([to_frame(frame) for frame in call().view(-1, 3, 4 * lr[0], 4 * lr[1])]).astype(float)
+            for call in calls.values()
+        )
         print(f"  {name:<20}" + "".join(cells) + f"{psnr(a, b):>10.1f}{np.abs(a - b).max():>9.0f}", flush=True)
     torch.set_num_threads(before)
 
@@ -70,12 +73,6 @@ def main(
 def _run(network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
     with torch.inference_mode(), running(PLAIN, "cpu"):
         return network(seen)
-
-
-def _levels(frames: Tensor) -> np.ndarray:
-    """As 8-bit frames have them, (..., 3)."""
-    found: np.ndarray = (frames.clamp(0, 1) * 255).round().squeeze(0).movedim(-3, -1).double().numpy()
-    return found
 
 
 def _find(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +30,7 @@ def save(state: State, path: Path) -> None:
     Raises:
         VSRError: the disk does not take it; what was written is as it was.
     """
-    _write(path, partial(torch.save, state))
+    _write(path, lambda file: torch.save(state, file))
 
 
 def packed(state: State) -> bytes:

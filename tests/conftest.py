@@ -142,6 +142,12 @@ def lr(hr: Store) -> Store:
     return moving.lr_store(hr, hr.path.with_name("lr"))
 
 
+@pytest.fixture(scope="module")
+def truth(hr: Store) -> Store:
+    """Their exact flow."""
+    return moving.truth_store(hr, hr.path.with_name("truth"))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own, 2 MB large."""

@@ -66,6 +66,16 @@ def lr_store(hr: Store, path: Path) -> Store:
     return store(path, clips)
 
 
+def truth_store(hr: Store, path: Path) -> Store:
+    """Their exact flow; the left third of every frame is marked as hidden."""
+    hidden = np.zeros((HEIGHT, WIDTH), bool)
+    hidden[:, : WIDTH // 3] = True
+    constant = np.broadcast_to(MOTION.astype(np.float32), (HEIGHT, WIDTH, 2))
+    frame = {"flow_forward": constant, "flow_backward": -constant, "occlusion_forward": hidden, "occlusion_backward": hidden}
+    clips = {name: (SPLITS[name], [frame] * hr.clips[name].frames) for name in SPLITS}
+    return store(path, clips, {"flow_forward": 1 / 256, "flow_backward": 1 / 256})
+
+
 def levels(frame: np.ndarray, masks: int = 3) -> np.ndarray:
     """Masks of a frame that can be read off it: mask k is where its red value has bit k + 4, (masks, H, W) bool."""
     return np.stack([frame[..., 0] >> (k + 4) & 1 for k in range(masks)]).astype(bool)

@@ -184,7 +184,8 @@ def of_suite(key: str) -> str:
 def best(suite: Suite, cells: list[Cell], params: Params) -> str | None:
     """The suite's experiment with the best mean over its pairs, by the suite's first metric under each corpus's lead protocol.
 
-    Only experiments with that metric on every pair are compared, the first of them wins a tie; None if there are none.
+    Only experiments that are trained and have that metric on every pair are compared, the first of them wins a tie; None if there
+    are none.
     """
     pairs = {(corpus, degradation) for corpus in suite.corpora for degradation in suite.degradations}
     metric = metrics.get(suite.metrics[0])
@@ -196,11 +197,17 @@ def best(suite: Suite, cells: list[Cell], params: Params) -> str | None:
             if cell.method == method and cell.applicable and cell.lead_protocol
         }
         of_pairs = [value for pair in sorted(pairs) if (value := values.get(pair)) is not None]
-        if method in params.experiments and pairs and len(of_pairs) == len(pairs):
+        if _is_trained(method, params) and pairs and len(of_pairs) == len(pairs):
             means[method] = sum(of_pairs) / len(of_pairs)
     if not means:
         return None
     return max(means, key=lambda method: means[method] if metric.higher_is_better else -means[method])
+
+
+def _is_trained(method: str, params: Params) -> bool:
+    """Whether it has a network of its own: not one in closed form, published or taken over."""
+    chosen = params.experiments.get(method)
+    return chosen is not None and params.methods[chosen.method][chosen.profile].training is not None
 
 
 def _view(key: str, suite: Suite, cells: list[Cell], params: Params) -> None:

@@ -252,6 +252,12 @@ def test_the_best_is_an_experiment_measured_on_every_pair(tmp_path: Path, client
     missing = [cell for cell in scored(values) if (cell.method, cell.degradation) != ("basicvsr_bi", "crf25_x4")]
     assert tracked.best(suite, missing, params) == "basicvsr_crf25"
     assert tracked.best(suite, [], params) is None
+    # One that takes over the network of another is no network of its own.
+    other = params.experiments["basicvsr_crf25"].model_copy(update={"method": "cascade", "profile": "small_basicvsr"})
+    taken = params.model_copy(update={"experiments": {**params.experiments, "basicvsr_crf25": other}})
+    values["basicvsr_bi", "bi_x4"] = 28.0
+    assert tracked.best(suite, scored(values), params) == "basicvsr_crf25"
+    assert tracked.best(suite, scored(values), taken) == "basicvsr_bi"
 
 
 def test_a_best_that_was_trained_elsewhere_is_said(

@@ -1,16 +1,28 @@
-"""How threads that share the processor wait for each other."""
+"""How many threads compute, and how those that share the processor wait for each other."""
 
 from __future__ import annotations
 
 import os
 
+import psutil
+
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+"""The environment in which torch is imported so that its threads sleep while they wait for each other.
+
+By default they burn their turn on the processor. Where something else runs too, the one waited for then gets
+none, and work takes ten times as long and more. They look up for some microseconds first, in which most small
+steps end.
+"""
+
 
 def wait_passively() -> None:
-    """Before torch is imported: let its threads sleep while they wait for each other.
+    """Before torch is imported: see `PASSIVE`."""
+    for name, value in PASSIVE.items():
+        os.environ.setdefault(name, value)
 
-    By default they burn their turn on the processor. Where something else runs too, the one waited for then gets
-    none, and work takes ten times as long and more. They look up for some microseconds first, in which most small
-    steps end.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+def all_threads() -> int:
+    """What torch takes when it is imported: `OMP_NUM_THREADS`, else one for each physical core that this process may use."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    usable = len(os.sched_getaffinity(0))
+    return int(chosen) if chosen.isdigit() else min(psutil.cpu_count(logical=False) or usable, usable)

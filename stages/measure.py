@@ -9,7 +9,7 @@ from pipelines import params, results
 from pipelines.clips.store import Store
 from pipelines.results import MEASURED, Cost
 from pipelines.runtime.lineage import verify
-from pipelines.threads import wait_passively
+from pipelines.threads import all_threads, wait_passively
 from pipelines.training import product
 from stages.common import ROOT, begin, data, end, main
 
@@ -18,6 +18,8 @@ def run(arguments: Namespace) -> None:
     """Make `results/<method>/<corpus>/_measured`."""
     wait_passively()
     import torch
+
+    torch.set_num_threads(all_threads())  # it may have been imported to have one, see `fork_server.py`
 
     from pipelines import networks
     from pipelines.restoring.cost import cost

@@ -1,10 +1,13 @@
-"""Workers are forked from a process that has imported the libraries and nothing of this project."""
+"""Workers and stages are forked from a process that has imported the libraries and nothing of this project."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,7 +15,7 @@ import pytest
 import ray
 
 from pipelines.runtime.cluster import connect
-from pipelines.runtime.fork_server import ADDRESS, PRELOADED
+from pipelines.runtime.fork_server import ADDRESS, PRELOADED, forked_python, forked_workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 
@@ -76,3 +79,97 @@ def test_a_server_leaves_nothing_however_the_program_ends(tmp_path: Path) -> Non
             break
         time.sleep(0.1)
     assert not folder.exists()
+
+
+PROBE = """
+import os, signal, sys, time
+ours = [name for name in sys.modules if name.partition(".")[0] in ("pipelines", "stages", "models", "ray")]
+print(__name__, sys.argv[1:], os.getcwd(), os.environ["WORD"], "torch" in sys.modules, ours, flush=True)
+match sys.argv[1]:
+    case "fail":
+        sys.exit("error: told")
+    case "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "wait":
+        print(os.getpid(), flush=True)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit(7)
+"""
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a module, while there is a server."""
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.py").write_text(PROBE)
+    with forked_workers():
+        yield folder
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [forked_python() or "", "-m", "probe", *words],
+        cwd=folder,
+        env={**os.environ, "WORD": "as given"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def said(folder: Path, *words: str) -> str:
+    return f"__main__ {[*words]} {folder} as given True []\n"
+
+
+def test_a_module_runs_as_by_python(probe: Path) -> None:
+    process = started(probe, "pass", "a b")
+    assert process.communicate() == (said(probe, "pass", "a b"), "") and process.returncode == 0
+    process = started(probe, "fail")
+    assert process.communicate() == (said(probe, "fail"), "error: told\n") and process.returncode == 1
+    process = started(probe, "die")
+    assert process.communicate() == (said(probe, "die"), "") and process.returncode == -signal.SIGKILL
+    missing = subprocess.run([forked_python() or "", "-m", "missing"], cwd=probe, capture_output=True, text=True)
+    assert missing.returncode == 1 and "No module named missing" in missing.stderr
+
+
+def test_a_module_gets_the_signals_and_ends_with_who_asked(probe: Path) -> None:
+    process = started(probe, "wait")
+    assert process.stdout and process.stdout.readline() == said(probe, "wait")
+    program = psutil.Process(int(process.stdout.readline()))
+    assert "fork_server.py" in " ".join(program.cmdline())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 7 and not program.is_running()
+
+    process = started(probe, "wait")
+    assert process.stdout and process.stdout.readline() == said(probe, "wait")
+    program = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    program.wait(30)
+    process.communicate()
+
+
+def test_a_module_may_have_more_threads(probe: Path) -> None:
+    """A measurement takes all cores, and in a fork as many as outside of it."""
+    (probe / "threads.py").write_text(
+        "from pipelines.threads import all_threads; import os, torch; first = torch.get_num_threads()\n"
+        "torch.set_num_threads(all_threads()); a = torch.rand(2000, 2000); a @ a\n"
+        "print(first, torch.get_num_threads(), len(os.listdir('/proc/self/task')) >= all_threads())"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    forked, real = (
+        subprocess.run([python, "-m", "threads"], cwd=probe, env=environment, capture_output=True, text=True, check=True).stdout
+        for python in (forked_python() or "", sys.executable)
+    )
+    count = real.split()[0]
+    assert forked == f"1 {count} True\n" and real == f"{count} {count} True\n"
+
+
+def test_a_module_runs_without_a_server_too(probe: Path) -> None:
+    (server,) = servers()
+    server.kill()
+    server.wait()
+    process = started(probe, "pass")
+    assert process.communicate() == (said(probe, "pass").replace("True", "False"), "") and process.returncode == 0

@@ -1,10 +1,12 @@
-"""Ask the fork server for a worker of Ray, see `fork_server.py`: takes the arguments of Ray's `setup_worker.py`.
+"""Ask the fork server for a process, see `fork_server.py`: in the place of Ray's script that starts a worker, or of `python -m MODULE`.
 
-It runs for every worker, so it imports next to nothing.
+It runs for every worker and every stage, so it imports next to nothing. Where no server answers, what was asked for is started in
+the usual way, and only time is lost.
 """
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -12,23 +14,44 @@ CONTEXT = "--serialized-runtime-env-context"
 """What a runtime environment is told by, which Ray's script sets up."""
 
 
-def ask() -> bool:
-    """Whether the server takes it over."""
-    if any(argument.startswith(CONTEXT) for argument in sys.argv):
-        return False
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--language")]
+def ask(arguments: list[str]) -> socket.socket | None:
+    """The connection that a request was sent on, None where no server answers."""
     request = json.dumps({"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}).encode()
+    server = socket.socket(socket.AF_UNIX)
     try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.connect(os.environ["VSR_FORK_SERVER"])
-            server.sendall(request[socket.send_fds(server, [request], [0, 1, 2]) :])
+        server.connect(os.environ["VSR_FORK_SERVER"])
+        server.sendall(request[socket.send_fds(server, [request], [0, 1, 2]) :])
+        server.shutdown(socket.SHUT_WR)
     except (KeyError, OSError):
-        return False
-    return True
+        return None
+    return server
 
 
-if not ask():
-    import ray
+def worker() -> None:
+    """A worker of Ray, by the arguments of its `setup_worker.py`."""
+    plain = [argument for argument in sys.argv[1:] if not argument.startswith("--language")]
+    if any(argument.startswith(CONTEXT) for argument in plain) or not ask(plain):
+        import ray
 
-    script = os.path.join(os.path.dirname(ray.__file__), "_private", "workers", "setup_worker.py")
-    os.execv(sys.executable, [sys.executable, script, *sys.argv[1:]])
+        script = os.path.join(os.path.dirname(ray.__file__), "_private", "workers", "setup_worker.py")
+        os.execv(sys.executable, [sys.executable, script, *sys.argv[1:]])
+
+
+def module() -> None:
+    """`python -m MODULE …`: pass signals on to it, and end as it does."""
+    server = ask(sys.argv[1:])
+    answers = server.makefile() if server else None
+    started = answers.readline() if answers else ""
+    if not answers or not started:
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: os.killpg(int(started), number))
+    code = int(answers.readline() or 1)
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+module() if sys.argv[1:2] == ["-m"] else worker()

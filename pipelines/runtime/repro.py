@@ -1,4 +1,4 @@
-"""`dvc repro` with ready stages side by side, on one Ray cluster, through DVC's public commands only.
+"""`dvc repro` with ready stages side by side, on one Ray cluster.
 
 Each stale stage runs as `dvc repro --single-item`; a failed stage loses nothing but its dependents.
 The result is the dvc.lock that `dvc repro` writes.
@@ -6,9 +6,7 @@ The result is the dvc.lock that `dvc repro` writes.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,14 +17,15 @@ from graphlib import TopologicalSorter
 from itertools import product
 from pathlib import Path
 
-from pipelines.errors import VSRError, unknown
+from pipelines.errors import unknown
 from pipelines.params import Suite
 from pipelines.runtime import sources, turns
 from pipelines.runtime.display import Lines, display
-from pipelines.runtime.plan import MEASURE, Times, announced
+from pipelines.runtime.plan import MEASURE, Graph, Times, announced
+from pipelines.runtime.stage_graph import StageGraph
 
-Graph = dict[str, set[str]]
-"""The stages that each stage depends on."""
+DVC = "pipelines.runtime.dvc_command"
+"""The module that is DVC's command here."""
 
 REPORT = "report"
 """The stage that shows what results there are."""
@@ -68,7 +67,7 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
         targets: what to reproduce with all it depends on, empty for the whole graph: stages, or methods by their name, which
             stand for the stages that make them and test them where `suites` show them, and last the report on what results
             there are then.
-        suites: the tables of the report. A method that is in none of them is tested on every pair.
+        suites: tables of the report. A method that is in none of them is tested on every pair.
         dry: only say it.
         pull: take from the DVC remote what was made before.
 
@@ -79,10 +78,11 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
         VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
     """
     sources.check(sources.linked(root), root)
-    graph = _graph(root)
+    stages = StageGraph(root)
+    graph = stages.needs
     methods = _methods(graph, suites)
     wanted = _upstream(graph, methods, targets) if targets else set(graph)
-    changed = _changed(root)
+    changed = stages.changed(wanted | ({REPORT} & graph.keys()))
     todo = {stage for stage in _stale(graph, changed) if stage in wanted}
     # The report depends on all results, so it is not among what methods need.
     reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
@@ -96,7 +96,7 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
     from pipelines.runtime.cluster import connect, preflight
 
     preflight()
-    if not pull and _dvc(root, "remote", "list").strip():
+    if not pull and stages.has_remote:
         print("There is a DVC remote: `vsr repro --pull` takes from it what was made before.")
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
@@ -109,34 +109,6 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
     for stage in sorted(skipped):
         print(f"not run, it depends on a failed stage: {stage}")
     return not failed
-
-
-def _dvc(root: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=root, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr or done.stdout).replace("ERROR: ", "").partition("Having any troubles?")[0].strip()
-        if "not inside of a DVC repository" in reason:
-            raise VSRError(f"{root} is not a DVC repository: run in a clone of the project, or run `dvc init` there.")
-        home = os.path.expanduser("~")
-        mend = "" if os.path.isdir(home) else f"; set HOME, which is {home}, to a folder of yours."
-        raise VSRError(f"`dvc {' '.join(words)}` failed in {root}: {reason}{mend}")
-    return done.stdout
-
-
-def _graph(root: Path) -> Graph:
-    """The graph that `dvc dag` prints, one quoted stage or edge a line."""
-    graph: Graph = {}
-    for line in _dvc(root, "dag", "--dot").splitlines():
-        names = re.findall(r'"([^"]+)"', line)
-        if names:
-            graph.setdefault(names[-1], set()).update(names[:-1])
-            for name in names:
-                graph.setdefault(name, set())
-    return graph
-
-
-def _changed(root: Path) -> set[str]:
-    return set(json.loads(_dvc(root, "status", "--json") or "{}"))
 
 
 def _stale(graph: Graph, changed: set[str]) -> set[str]:
@@ -238,7 +210,7 @@ def _interrupted_with_us() -> Iterator[None]:
 
 def _reproduce(root: Path, stage: str, environment: Mapping[str, str], pull: bool, shown: Lines) -> int:
     # Side by side, DVC's commands wait for each other's lock on the repository instead of giving up.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *(["--pull"] if pull else []), stage]
+    command = ["python", "-m", DVC, "--wait-for-lock", "repro", "--single-item", *(["--pull"] if pull else []), stage]
     process = subprocess.Popen(
         command,
         cwd=root,
@@ -263,15 +235,17 @@ def _worth_saying(line: str) -> bool:
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """The stages' environment: this interpreter first on PATH, the cluster that is up, and a share of the
+    """The stages' environment: this interpreter, forked where it can be, first on PATH, the cluster that is up, and a share of the
     cores for each training, so that as many as there are jobs fit side by side."""
     import ray
 
     from pipelines.runtime.cluster import cores
+    from pipelines.runtime.fork_server import forked_python
 
     environment = dict(os.environ)
     environment.setdefault("VSR_TRAIN_CPUS", str(max(1, cores() // jobs)))
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    forked, here = forked_python(), Path(sys.executable).parent
+    environment["PATH"] = os.pathsep.join([*([str(forked.parent)] if forked else []), str(here), environment.get("PATH", "")])
     if ray.is_initialized():
         environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     return environment

@@ -11,7 +11,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # An environment that was made elsewhere and moved has the old place in all of its scripts.
 MOVED := $(shell test -f .venv/bin/activate && ! test -L .venv && ! grep -qF '$(CURDIR)/.venv' .venv/bin/activate && echo moved)
-DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi basicvsr_dcgu dap_bi cascade_flow ada_vsr_meta_internal
+SUITES := fidelity guided robustness online realworld space_time
+DEMO := bicubic basicvsr_bi basicvsr_tuned_bi seem_basicvsr_bi dap_bi cascade_flow cascade_basicvsr
 
 setup: $(READY)
 ifneq ($(MOVED),)
@@ -25,12 +26,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: METHODS := $(DEMO)
+demo: METHODS := $(DEMO) $(addprefix --suite ,$(SUITES))
 demo: NEXT := "More:    dvc repro or make demo-all train every other method too; vsr repro --dry says which, and how long it takes"
 demo-all: METHODS :=
 demo demo-all: $(READY)
 	$(BIN)/vsr repro --jobs 2 $(METHODS)
-	@$(BIN)/vsr report
 	@echo
 	@echo "Runs:    make ui, then http://127.0.0.1:5000"
 	@$(if $(NEXT),echo $(NEXT))

@@ -134,6 +134,12 @@ def test_bad_params(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
     assert tree(tmp_path) == before
 
 
+def test_a_suite_is_asked_for_by_its_name_and_methods_are_of_it(vsr: Vsr) -> None:
+    assert "unknown suite 'onlin': did you mean 'online'?" in error(vsr("repro", "--suite", "onlin"))
+    said = error(vsr("repro", "--suite", "online", "--suite", "rendering", "dap_bi", "edvr_l_bi"))
+    assert said == "error: edvr_l_bi is not a method of online or rendering: name a suite that has it, by `--suite`."
+
+
 def test_own_params_are_used(vsr: Vsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = put(tmp_path / "hr", moving(2))
     _project(tmp_path, "bi_x4: [", "half: [{op: bicubic, scale: 2}]\nbi_x4: [")

@@ -362,10 +362,14 @@ def test_params_yaml_is_read_in_two_minutes() -> None:
     assert len(SHIPPED.read_text().splitlines()) <= 170  # a line for each experiment
 
 
-def test_the_demo_is_of_known_methods() -> None:
+def test_the_demo_is_of_known_methods_and_suites() -> None:
     loaded = params.load(SHIPPED)
-    found = re.search(r"^DEMO := (.+)$", (params.ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert found and set(found[1].split()) <= set(loaded.tested)
+    chosen = dict(re.findall(r"^(DEMO|SUITES) := (.+)$", (params.ROOT / "Makefile").read_text(), re.MULTILINE))
+    suites = [loaded.suites[name] for name in chosen["SUITES"].split()]
+    assert set(chosen["DEMO"].split()) <= {method for suite in suites for method in suite.methods}
+    assert all(
+        set(suite.methods) & set(chosen["DEMO"].split()) - set(loaded.baselines) for suite in suites
+    )  # each has one that learns
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.errors import VSRError
+
+if TYPE_CHECKING:
+    from pipelines.params import Params
+    from pipelines.results import Cell
 
 
 def repro(
@@ -20,31 +25,61 @@ def repro(
             "with all they depend on. The whole graph if none.",
         ),
     ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="Test only where this suite shows it; may be repeated. Without a NAME, all methods of the suite."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that may run side by side.")] = 1,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale and how long it will take.")] = False,
     pull: Annotated[
         bool, typer.Option("--pull", help="Take from the DVC remote what was made before, here or elsewhere.")
     ] = False,
 ) -> None:
-    """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster."""
-    from pipelines import params
+    """Run what is stale, like `dvc repro`, with ready stages side by side on one Ray cluster, and print what the report says."""
+    from pipelines import params, results
     from pipelines.evaluation import protocols
+    from pipelines.runtime.repro import REPORT
     from pipelines.runtime.repro import repro as reproduce
 
-    loaded = params.load()
+    root, loaded = params.find().parent, params.load()
     protocols.check(loaded)
-    suites = [*loaded.suites.values()]
-    if not reproduce(params.find().parent, jobs, targets or (), suites, dry=dry, pull=pull):
+    suites = [params.entry("suite", loaded.suites, name) for name in suite or loaded.suites]
+    if suite:
+        targets = _of_suites(loaded, suite, targets or [])
+    if not reproduce(root, jobs, targets or (), suites, dry=dry, pull=pull):
         raise typer.Exit(1)
+    if not dry and (not targets or {*targets} & {*loaded.tested, REPORT}):
+        print()
+        _show(loaded, results.load(root / "results"), root)
+
+
+def _of_suites(loaded: Params, suites: list[str], targets: list[str]) -> list[str]:
+    """What is asked for, by default all methods of the suites.
+
+    Raises:
+        VSRError: a method is in none of them.
+    """
+    methods = dict.fromkeys(method for name in suites for method in loaded.suites[name].methods)
+    for target in targets:
+        if target in loaded.tested and target not in methods:
+            raise VSRError(f"{target} is not a method of {' or '.join(suites)}: name a suite that has it, by `--suite`.")
+    return targets or list(methods)
 
 
 def report() -> None:
     """Write the report from whatever results there are, and print the answer and its tables."""
     from pipelines import params
-    from pipelines.report import formats, page
+    from pipelines.report import page
 
     root, loaded = params.find().parent, params.load()
-    formats.show(loaded, page.publish(loaded, root))
+    _show(loaded, page.publish(loaded, root), root)
+
+
+def _show(loaded: Params, cells: list[Cell], root: Path) -> None:
+    """Print the answer and its tables, and where the report is."""
+    from pipelines.report import formats
+
+    formats.show(loaded, cells)
     print(f"\nReport:  {os.path.relpath(root / 'report' / 'index.html')} (open it in a browser)")
 
 

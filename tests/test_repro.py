@@ -7,13 +7,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import choices
 import pytest
-from project import Project, clone, stage_process, wait_for
+from project import Project, clone, one_cluster, stage_process, wait_for
 
 from pipelines import results
 from pipelines.clips.store import Store
@@ -67,11 +67,16 @@ def tiny(params: dict[str, Any]) -> None:
     params["suites"] = {"all": shown}
 
 
+ALONE = {"RAY_ADDRESS": "", "VSR_WORKERS": "1"}
+"""A cluster of its own, of one worker."""
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = clone(tmp_path_factory.mktemp("clone"), tiny)
     project.run("vsr", "repro", "--jobs", "2")
-    return project
+    with one_cluster(project):
+        yield project
 
 
 EVALUATED = {
@@ -159,7 +164,7 @@ def test_outputs_name_no_machine(project: Project) -> None:
 def test_data_bytes_do_not_depend_on_the_workers(project: Project) -> None:
     data = ["ingest@parallax", "masks@segments_parallax_bi_x4", "flows@motion_parallax_bi_x4"]  # degrade is below
     before = {name: project.locked()[name] for name in data}
-    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *data, VSR_WORKERS="1")
+    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *data, **ALONE)
     assert {name: project.locked()[name] for name in data} == before
 
 
@@ -179,7 +184,7 @@ def _killed_and_resumed(project: Project, name: str, finished: str, out: str) ->
     def done() -> int:
         return len(list((project.root / ".vsr" / "work").glob(finished)))
 
-    process = project.start("dvc", "repro", "--single-item", name, VSR_WORKERS="1")
+    process = project.start("dvc", "repro", "--single-item", name, **ALONE)
     stage = stage_process(process, f"stages.{name.partition('@')[0].partition('_')[0]}")
     wait_for(lambda: done() >= 1, process)
     stage.send_signal(signal.SIGKILL)
@@ -190,7 +195,7 @@ def _killed_and_resumed(project: Project, name: str, finished: str, out: str) ->
     output = project.run("dvc", "repro", "--single-item", name)
     assert f"/{MANY - kept} clips" in output
     resumed = project.locked()[name]
-    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, VSR_WORKERS="1")
+    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", name, **ALONE)
     assert project.locked()[name] == resumed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("crops", "degradations", "workers", "starting", "flows", "deform", "upsamplers", "noop")
+NAMES = ("crops", "degradations", "workers", "starting", "flows", "deform", "upsamplers", "noop", "report")
 
 for name in sys.argv[1:] or NAMES:
     module = importlib.import_module(f"benchmarks.{name}")

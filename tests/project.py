@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +111,14 @@ def one_cluster(project: Project) -> Iterator[None]:
 
 
 def stage_process(process: subprocess.Popen[str], module: str) -> psutil.Process:
-    """The process of a stage that `dvc repro` started, once it is there."""
-    deadline = time.monotonic() + 120
+    """The process of a stage that a command started in its folder, or the one that waits for its fork, once it is there."""
+    folder, deadline = psutil.Process(process.pid).cwd(), time.monotonic() + 120
     while time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            try:
-                if child.cmdline()[1:3] == ["-m", module]:
-                    return child
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
+        for other in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                words = other.cmdline()
+                if ["-m", module] in (words[1:3], words[3:5]) and other.cwd() == folder:
+                    return other
         time.sleep(0.05)
     raise AssertionError(f"{module} did not start")
 

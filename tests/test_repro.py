@@ -239,7 +239,7 @@ def test_a_killed_training_goes_on_in_the_same_mlflow_run(project: Project) -> N
 
     project.change(add)
     project.run("dvc", "repro", "--single-item", "guide@longer")
-    process = project.start("dvc", "repro", "--single-item", name)
+    process = project.start("dvc", "repro", "--single-item", name, RAY_ADDRESS="")  # a cluster that ends with it
     wait_for(lambda: bool(list((project.root / ".vsr/work").glob("*/last.pt"))), process)
     stage_process(process, "stages.train").send_signal(signal.SIGKILL)
     process.communicate(timeout=120)

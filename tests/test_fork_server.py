@@ -91,8 +91,8 @@ match sys.argv[1]:
     case "die":
         os.kill(os.getpid(), signal.SIGKILL)
     case "wait":
-        print(os.getpid(), flush=True)
         try:
+            print(os.getpid(), flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(7)

@@ -4,6 +4,8 @@ It runs for every worker and every stage, so it imports next to nothing. Where n
 the usual way, and only time is lost.
 """
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -39,19 +41,36 @@ def worker() -> None:
 
 def module() -> None:
     """`python -m MODULE …`: pass signals on to it, and end as it does."""
+    passed = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    signal.pthread_sigmask(signal.SIG_BLOCK, passed)  # until there is whom to pass them on to
     server = ask(sys.argv[1:])
     answers = server.makefile() if server else None
-    started = answers.readline() if answers else ""
-    if not answers or not started:
+    started = _line(answers)
+    if not started:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, passed)
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: os.killpg(int(started), number))
-    code = int(answers.readline() or 1)
+    for number in passed:
+        signal.signal(number, lambda number, frame: _signal(int(started), number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, passed)
+    code = int(_line(answers) or 1)
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
+
+
+def _line(answers: io.TextIOWrapper | None) -> str:
+    """The next answer, none where the server has ended."""
+    try:
+        return answers.readline() if answers else ""
+    except OSError:
+        return ""
+
+
+def _signal(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it may have just ended
+        os.killpg(group, number)
 
 
 module() if sys.argv[1:2] == ["-m"] else worker()

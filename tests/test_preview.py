@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from skimage import data
 
@@ -104,6 +104,8 @@ def test_text_breaks_between_items_first() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(max_size=80), st.sampled_from([17, 20, 28]), st.booleans())
+@example("0000000000000000000   0", 28, False)
+@example("0000000000000000000  \u00a00", 28, False)
 def test_text_is_not_cut_off(text: str, size: int, bold: bool) -> None:
     """On wider paper, with the same breaks, there is no more ink: none was lost on the right."""
     image = preview._text(text, size, TILE, bold=bold)

@@ -251,8 +251,9 @@ def _text(text: str, size: int, width: int, colour: tuple[int, int, int] = INK, 
 
 
 def _clean(text: str) -> str:
-    """Without what cannot be drawn on a line: control characters and parts of characters."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text.encode(errors="replace").decode()).strip()
+    """Without what cannot be drawn on a line, control characters and parts of characters, nor more than two spaces on end."""
+    drawn = re.sub(r"[\s\x00-\x1f\x7f-\x9f]", " ", text.encode(errors="replace").decode())
+    return re.sub(" {3,}", "  ", drawn).strip()
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, separators: Sequence[str] = ("  ", " ", "")) -> list[str]:

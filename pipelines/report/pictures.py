@@ -23,9 +23,9 @@ CLIPS = 4  # of a pair that are shown
 STEP = 8  # windows begin on this grid, so that whole LR pixels are shown at the usual scales
 REGION = (384, 512)  # height and width of what is kept of a larger frame
 
-PICTURES = 14_500_000
+PICTURES = 14_000_000
 """Bytes that all pictures of the page may take together, as they stand in it."""
-VIDEOS = 6_000_000
+VIDEOS = 5_000_000
 """Likewise all videos."""
 COVERED = 32
 """Levels of difference from LR at which a pixel is all red on a map of what was invented."""

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from dvc import cli
 from dvc.dvcfile import Lockfile
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml
+
+from pipelines.atomic import beside
 
 HEAD = "schema: '2.0'\nstages:\n"
 
@@ -57,14 +58,14 @@ def _dump_stages(lock: Lockfile, stages: Sequence[Any], **options: Any) -> None:
     if new is None:
         return _dump_all(lock, stages, **options)
     if new != text:
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(new)
-        beside.replace(path)
+        building = beside(path, f".{os.getpid()}")
+        building.write_text(new)
+        building.replace(path)
         lock.repo.scm_context.track_file(lock.relpath)
 
 
 _dump_all = Lockfile.dump_stages
 
 if __name__ == "__main__":
-    Lockfile.dump_stages = wraps(_dump_all)(_dump_stages)
+    Lockfile.dump_stages = _dump_stages
     sys.exit(cli.main())

@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from graphlib import TopologicalSorter
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.errors import unknown
 from pipelines.params import Suite
@@ -78,14 +79,7 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
         VSRError: the graph cannot be read or has no such target, or the links of a network are not up to date.
     """
     sources.check(sources.linked(root), root)
-    stages = StageGraph(root)
-    graph = stages.needs
-    methods = _methods(graph, suites)
-    wanted = _upstream(graph, methods, targets) if targets else set(graph)
-    changed = stages.changed(wanted | ({REPORT} & graph.keys()))
-    todo = {stage for stage in _stale(graph, changed) if stage in wanted}
-    # The report depends on all results, so it is not among what methods need.
-    reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
+    graph, todo, reported, has_remote = _asked(root, targets, suites)
     if not todo and not reported:
         print("Everything is up to date.")
         return True
@@ -96,7 +90,7 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
     from pipelines.runtime.cluster import connect, preflight
 
     preflight()
-    if not pull and stages.has_remote:
+    if not pull and has_remote:
         print("There is a DVC remote: `vsr repro --pull` takes from it what was made before.")
     with nullcontext() if os.environ.get("RAY_ADDRESS") else connect():
         environment = _environment(jobs)
@@ -109,6 +103,28 @@ def _repro(root: Path, jobs: int, targets: Iterable[str], suites: Sequence[Suite
     for stage in sorted(skipped):
         print(f"not run, it depends on a failed stage: {stage}")
     return not failed
+
+
+class _Asked(NamedTuple):
+    """The graph, which of its stages are to run, whether the report follows, and whether there is a DVC remote."""
+
+    graph: Graph
+    todo: set[str]
+    reported: bool
+    has_remote: bool
+
+
+def _asked(root: Path, targets: Iterable[str], suites: Sequence[Suite]) -> _Asked:
+    """What has to run for the targets. DVC's stages, which take much memory, are let go of."""
+    with closing(StageGraph(root)) as stages:
+        graph = stages.needs
+        methods = _methods(graph, suites)
+        wanted = _upstream(graph, methods, targets) if targets else set(graph)
+        changed = stages.changed(wanted | ({REPORT} & graph.keys()))
+        todo = {stage for stage in _stale(graph, changed) if stage in wanted}
+        # The report depends on all results, so it is not among what methods need.
+        reported = bool(todo or REPORT in changed) and REPORT not in todo and any(target in methods for target in targets)
+        return _Asked(graph, todo, reported, stages.has_remote)
 
 
 def _stale(graph: Graph, changed: set[str]) -> set[str]:
@@ -244,8 +260,8 @@ def _environment(jobs: int) -> dict[str, str]:
 
     environment = dict(os.environ)
     environment.setdefault("VSR_TRAIN_CPUS", str(max(1, cores() // jobs)))
-    forked, here = forked_python(), Path(sys.executable).parent
-    environment["PATH"] = os.pathsep.join([*([str(forked.parent)] if forked else []), str(here), environment.get("PATH", "")])
+    pythons = [python.parent for python in (forked_python(), Path(sys.executable)) if python]
+    environment["PATH"] = os.pathsep.join([*map(str, pythons), environment.get("PATH", "")])
     if ray.is_initialized():
         environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     return environment

@@ -38,6 +38,10 @@ class StageGraph:
         with self._told(), self._repo.lock:
             return {name for name in among if self._stages[name].status()}
 
+    def close(self) -> None:
+        """Let go of what DVC holds open."""
+        self._repo.close()
+
     @property
     def has_remote(self) -> bool:
         """Whether there is a remote that keeps what was made."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import psutil
-
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 """The environment in which torch is imported so that its threads sleep while they wait for each other.
 
@@ -23,6 +21,8 @@ def wait_passively() -> None:
 
 def all_threads() -> int:
     """What torch takes when it is imported: `OMP_NUM_THREADS`, else one for each physical core that this process may use."""
+    import psutil  # not where the command `vsr` starts
+
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     usable = len(os.sched_getaffinity(0))
     return int(chosen) if chosen.isdigit() else min(psutil.cpu_count(logical=False) or usable, usable)

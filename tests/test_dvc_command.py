@@ -11,7 +11,6 @@ import yaml
 
 from pipelines.runtime.dvc_command import HEAD, with_entries
 
-ROOT = Path(__file__).resolve().parent.parent
 STAGES = """
 stages:
   first:
@@ -42,7 +41,7 @@ def dvc(folder: Path, module: str, *words: str) -> None:
     subprocess.run([sys.executable, "-m", module, *words], cwd=folder, check=True, capture_output=True)
 
 
-def test_the_lock_is_the_one_that_dvc_writes(project: Path, tmp_path: Path) -> None:
+def test_the_lock_is_the_one_that_dvc_writes(project: Path) -> None:
     """One stage after the other, in another order than that of the file, and one that is run again."""
     lock, written = project / "dvc.lock", {}
     for module in ("dvc", "pipelines.runtime.dvc_command"):
